@@ -1,0 +1,193 @@
+"""The composition root: opens the store and wires every part into one Starlette application."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from starlette.applications import Starlette
+
+from rest.routes import routes
+from schema.registry import Registry, load_registry
+from sync_server import metrics
+from sync_server.auth import Authenticator
+from sync_server.clients import Clients
+from sync_server.clock import monotonic_s, new_epoch, new_id, now_ms
+from sync_server.committer import Committer
+from sync_server.config import Settings
+from sync_server.connections import Connections
+from sync_server.errors import ConfigurationError
+from sync_server.feed import Feed
+from sync_server.hub import Hub
+from sync_server.limits import RateLimit
+from sync_server.presence import Presence
+from sync_server.protocol.machine import MachineLimits
+from sync_server.services import Services
+from sync_server.stores.engine import open_engine
+from sync_server.stores.lock import data_dir_lock
+from sync_server.stores.migrations import migrate
+from sync_server.stores.sql import Store
+from sync_server.trimmer import Trimmer
+from sync_server.users import Users
+
+READERS = 2
+FLUSH_INTERVAL_S = 2.0
+
+
+def create_app(settings: Settings, secret: str | None) -> Starlette:
+    """The application; its state lives from lifespan start-up to shutdown in `app.state.services`.
+
+    Args:
+        secret: key of HS256 tokens; None where only a key set checks tokens.
+    """
+    registry = entity_types(settings)
+    authenticator = Authenticator(secret=secret, jwks=settings.auth_jwks, audience=settings.auth_audience)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with running_services(settings, registry, authenticator) as services:
+            app.state.services = services
+            yield
+
+    return Starlette(routes=routes(registry), lifespan=lifespan)
+
+
+def entity_types(settings: Settings) -> Registry:
+    """The entity types of this server.
+
+    Raises:
+        ConfigurationError: SYNC_ENTITY_TYPES names no module, or one that declares its types wrong.
+    """
+    try:
+        return load_registry(settings.entity_types)
+    except (ImportError, AttributeError, TypeError) as error:
+        message = f"SYNC_ENTITY_TYPES: {error}"
+        raise ConfigurationError(message) from None
+
+
+@asynccontextmanager
+async def running_services(
+    settings: Settings, registry: Registry, authenticator: Authenticator
+) -> AsyncIterator[Services]:
+    """Every part of the server, running until the block ends; then what is queued is finished and written.
+
+    Raises:
+        ConfigurationError: the data directory is in use, or the database is newer than the code.
+    """
+    async with AsyncExitStack() as stack:
+        stack.enter_context(data_dir_lock(settings.data_dir))
+        engine = open_engine(settings.effective_database_url)
+        migrate(engine)
+        store = Store(engine)
+        stack.callback(store.close)
+        with store.write() as writer:
+            if not writer.has_log():
+                writer.start_epoch(new_epoch())
+            head = writer.head()
+        readers = stack.enter_context(ThreadPoolExecutor(READERS, "reader"))
+        feed = Feed(store, readers, head, recent_capacity=settings.feed_cache_changes, clock=now_ms)
+        hub = Hub(feed, slow_consumer_s=settings.slow_consumer_s)
+        committer = Committer(store, registry, hub.publish, max_operations=settings.batch_operations)
+        committer.start()
+        stack.push_async_callback(committer.close)
+        services = _services(settings, registry, authenticator, feed, hub, committer)
+        stack.push_async_callback(services.clients.flush)
+        await stack.enter_async_context(_background(services, settings))
+        _settle_memory()
+        yield services
+
+
+def _services(
+    settings: Settings, registry: Registry, authenticator: Authenticator, feed: Feed, hub: Hub, committer: Committer
+) -> Services:
+    return Services(
+        settings=settings,
+        server_id=new_id("server"),
+        registry=registry,
+        authenticator=authenticator,
+        committer=committer,
+        feed=feed,
+        hub=hub,
+        presence=Presence(hub),
+        users=Users(committer),
+        clients=Clients(feed, committer),
+        connections=Connections(),
+        machine_limits=MachineLimits(
+            auth_deadline_s=settings.auth_deadline_s,
+            max_message_bytes=settings.max_message_bytes,
+            heartbeat_interval_s=settings.heartbeat_interval_s,
+            frames_per_second=settings.frames_per_second,
+            frames_burst=settings.frames_burst,
+        ),
+        connect_limit=RateLimit(
+            "connects",
+            per_minute=settings.connects_per_minute,
+            remedy="This address connects too often; keep one connection open.",
+        ),
+        request_limit=RateLimit(
+            "requests",
+            per_minute=settings.requests_per_minute,
+            remedy="Too many requests; send fewer, or follow changes over the WebSocket.",
+        ),
+        operation_limit=RateLimit(
+            "operations", per_minute=settings.operations_per_minute, remedy="Too many operations; send them later."
+        ),
+    )
+
+
+@asynccontextmanager
+async def _background(services: Services, settings: Settings) -> AsyncIterator[None]:
+    """The tasks that run beside the connections, ended with the block."""
+    trimmer = Trimmer(
+        services.feed,
+        services.committer,
+        retention_days=settings.retention_days,
+        verdict_retention_days=settings.effective_verdict_retention_days,
+        interval_s=settings.trim_interval_s,
+    )
+    works: list[Awaitable[None]] = [
+        services.hub.run(),
+        services.connections.run_ticks(),
+        _repeat(services.clients.flush, FLUSH_INTERVAL_S),
+        trimmer.run(),
+    ]
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _repeat(work: Callable[[], Awaitable[None]], interval_s: float) -> None:
+    while True:
+        await asyncio.sleep(interval_s)
+        await work()
+
+
+def _settle_memory() -> None:
+    """What exists now lives as long as the process: keep the garbage collector from looking at it again.
+
+    A full collection with 5,000 connections pauses the loop for some tenths of a second; connections break their own
+    cycles when they close, so that one is rarely needed.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+    if _observe_collection not in gc.callbacks:
+        gc.callbacks.append(_observe_collection)
+
+
+_collection_began_s = 0.0
+
+
+def _observe_collection(phase: str, _info: dict[str, int]) -> None:
+    global _collection_began_s  # noqa: PLW0603  the collector calls back without a place for state
+    if phase == "start":
+        _collection_began_s = monotonic_s()
+    else:
+        metrics.GC_PAUSE_SECONDS.observe(monotonic_s() - _collection_began_s)
+
+

@@ -1,0 +1,72 @@
+"""What the server remembers of each client: its device, and the cursor that went out with its last sync time.
+
+Kept in memory and written behind, some seconds late: what a crash loses only makes a client without a cursor start
+earlier than it needs to.
+"""
+
+from sync_server.committer import Committer
+from sync_server.feed import Feed
+from sync_server.orders import Committed
+from sync_server.records import ClientRecord
+from sync_server.stores.writer import Writer
+from sync_server.types import ClientId, Json, Millis, UserId
+
+MAX_CLIENTS = 50_000
+
+
+class Clients:
+    """The clients of this process."""
+
+    def __init__(self, feed: Feed, committer: Committer) -> None:
+        self._feed = feed
+        self._committer = committer
+        self._known: dict[tuple[UserId, ClientId], ClientRecord] = {}
+        self._dirty: dict[tuple[UserId, ClientId], ClientRecord] = {}
+
+    async def record(self, user_id: UserId, client_id: ClientId) -> ClientRecord | None:
+        known = self._known.get((user_id, client_id))
+        if known is None:
+            known = await self._feed.read(lambda reader: reader.client(user_id, client_id))
+            if known is not None:
+                self._remember(known)
+        return known
+
+    async def introduced(self, user_id: UserId, client_id: ClientId, device: Json) -> ClientRecord:
+        """A client said who it is; returns what is known of it."""
+        known = await self.record(user_id, client_id)
+        if known is None or known.device != device:
+            cursor, last_sync_time = (known.cursor, known.last_sync_time) if known is not None else (None, None)
+            known = ClientRecord(user_id, client_id, device, cursor, last_sync_time)
+            self._note(known)
+        return known
+
+    def synced(self, user_id: UserId, client_id: ClientId, *, cursor: str, at: Millis) -> None:
+        """A sync response with this cursor and this `last_sync_time` is on its way."""
+        known = self._known.get((user_id, client_id))
+        device = known.device if known is not None else {}
+        self._note(ClientRecord(user_id, client_id, device, cursor, at))
+
+    def ids_of(self, user_id: UserId) -> list[ClientId]:
+        """The user's clients that this process has heard of."""
+        return [client_id for owner, client_id in self._known if owner == user_id]
+
+    async def flush(self) -> None:
+        """Write what changed since the last time."""
+        if not self._dirty:
+            return
+        records, self._dirty = list(self._dirty.values()), {}
+
+        def save(writer: Writer, _: Millis) -> tuple[None, Committed]:
+            writer.save_clients(records)
+            return None, Committed()
+
+        await self._committer.perform(save)
+
+    def _note(self, record: ClientRecord) -> None:
+        self._remember(record)
+        self._dirty[record.user_id, record.client_id] = record
+
+    def _remember(self, record: ClientRecord) -> None:
+        if len(self._known) >= MAX_CLIENTS:
+            self._known.pop(next(iter(self._known)))
+        self._known[record.user_id, record.client_id] = record

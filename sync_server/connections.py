@@ -1,0 +1,90 @@
+"""The open connections of this process: counted, ticked, replaced, and sent away when the server stops."""
+
+import asyncio
+
+from sync_server import metrics
+from sync_server.clock import monotonic_s
+from sync_server.connection import Connection
+from sync_server.errors import CloseCode
+from sync_server.types import ClientId, ConnectionId, UserId
+
+TICK_S = 1.0
+"""How often deadlines are looked at: they are seconds, not milliseconds."""
+
+
+class Connections:
+    """Every open WebSocket, from accept to close.
+
+    Attributes:
+        is_draining: set once the server stops; nobody is let in any more.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[ConnectionId, Connection] = {}
+        self._ready: dict[tuple[UserId, ClientId], Connection] = {}
+        self._of_user: dict[UserId, int] = {}
+        self.is_draining = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, connection: Connection) -> None:
+        self._open[connection.connection_id] = connection
+        metrics.CONNECTIONS.set(len(self._open))
+
+    def register(self, connection: Connection, user_id: UserId) -> Connection | None:
+        """The connection is this user's client now; returns the older one that it takes the place of."""
+        key = (user_id, connection.client_id)
+        older = self._ready.get(key)
+        self._ready[key] = connection
+        if older is None:
+            self._of_user[user_id] = self._of_user.get(user_id, 0) + 1
+        return older
+
+    def count_of(self, user_id: UserId) -> int:
+        """How many clients of the user are connected."""
+        return self._of_user.get(user_id, 0)
+
+    def is_registered(self, user_id: UserId, client_id: ClientId) -> bool:
+        return (user_id, client_id) in self._ready
+
+    def remove(self, connection: Connection) -> None:
+        self._open.pop(connection.connection_id, None)
+        metrics.CONNECTIONS.set(len(self._open))
+        if connection.principal is None:
+            return
+        user_id = connection.principal.user_id
+        if self._ready.get((user_id, connection.client_id)) is connection:
+            del self._ready[user_id, connection.client_id]
+            self._of_user[user_id] -= 1
+            if not self._of_user[user_id]:
+                del self._of_user[user_id]
+
+    async def run_ticks(self) -> None:
+        """Let every connection do what its deadlines ask for, for ever."""
+        due = monotonic_s() + TICK_S
+        while True:
+            await asyncio.sleep(max(0.0, due - monotonic_s()))
+            now = monotonic_s()
+            metrics.LOOP_LAG_SECONDS.set(max(0.0, now - due))
+            due = now + TICK_S
+            for connection in tuple(self._open.values()):
+                connection.tick(now)
+
+    async def drain(self, *, budget_s: float) -> None:
+        """Send everybody away, spread over part of the budget, and return when they are gone or it is spent."""
+        self.is_draining = True
+        until = monotonic_s() + budget_s
+        leaving = tuple(self._open.values())
+        pause_s = budget_s / 4 / max(1, len(leaving))
+        for index, connection in enumerate(leaving):
+            connection.close(CloseCode.DRAINING, "the server restarts", retry_after_ms=_retry_after_ms(index))
+            if pause_s > 0.001:  # noqa: PLR2004  shorter than the loop can sleep
+                await asyncio.sleep(min(pause_s, 0.01))
+        while self._open and monotonic_s() < until:
+            await asyncio.sleep(0.02)
+
+
+def _retry_after_ms(index: int) -> int:
+    """Spreads the return of many clients over some seconds, without chance."""
+    return 100 + (index * 7_919) % 4_000

@@ -1,0 +1,279 @@
+"""Reads the change log: pages of changes, snapshots, newest states, each with the cursor to go on from.
+
+Everything a client learns, through any door, comes from here or from the hub, which pushes the same rows.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Literal, NamedTuple, TypeVar
+
+from sync_server.cursor import Cursor, Scan, ScanKind
+from sync_server.errors import CommandError, ErrorCode
+from sync_server.memberships import Memberships, Places, followed
+from sync_server.records import Change, Head, Membership, Update
+from sync_server.stores.reader import Reader, SpaceScan
+from sync_server.stores.sql import Store, StoreError
+from sync_server.types import ClientId, Millis, OperationType, Seq, SpaceId, UserId
+
+T = TypeVar("T")
+MEMBER = "member"
+"""The entity type of log rows that grant or revoke; they are told as resets and deletes, never as rows."""
+
+
+class Viewer(NamedTuple):
+    """Who reads, and what of it: None follows every space, or every entity type."""
+
+    user_id: UserId
+    client_id: ClientId
+    spaces: frozenset[SpaceId] | None = None
+    entity_types: tuple[str, ...] | None = None
+
+    def follows(self, space_id: SpaceId) -> bool:
+        return self.spaces is None or space_id in self.spaces
+
+    def wants(self, update: Update) -> bool:
+        """Whether a row of a followed space is for this reader: of a wanted type, and not their own client's."""
+        if self.entity_types is not None and update.entity_type not in self.entity_types:
+            return False
+        return not (update.client_id == self.client_id and update.modified_by == self.user_id)
+
+
+ResetReason = Literal["granted", "horizon", "epoch", "snapshot"]
+
+
+class SpaceReset(NamedTuple):
+    """The reader drops all they have of this space (None: of every space); the rows that follow replace it."""
+
+    space_id: SpaceId | None
+    reason: ResetReason
+
+
+class Page(NamedTuple):
+    """Rows in seq order, and where the reader stands once they have them."""
+
+    updates: list[Update]
+    cursor: Cursor
+    has_more: bool
+    resets: tuple[SpaceReset, ...] = ()
+    is_snapshot: bool = False
+    is_scan: bool = False
+    """The rows come from a scan: only the page as a whole can be resumed after, not each row."""
+
+
+class Recent:
+    """The newest changes of the log in memory, contiguous, so that who is close behind needs no query."""
+
+    def __init__(self, head_seq: Seq, *, capacity: int) -> None:
+        self._rows: list[Update] = []
+        self._floor = head_seq
+        self._capacity = capacity
+
+    def extend(self, updates: Sequence[Update]) -> None:
+        self._rows.extend(updates)
+        if len(self._rows) > 2 * self._capacity:
+            dropped = len(self._rows) - self._capacity
+            self._floor = Seq(self._floor + dropped)
+            del self._rows[:dropped]
+
+    def covers(self, seq: Seq) -> bool:
+        return seq >= self._floor
+
+    def after(self, seq: Seq, limit: int) -> list[Update]:
+        """The next `limit` changes after a covered position, whoever may read them."""
+        start = seq - self._floor
+        return self._rows[start : start + limit]
+
+
+class Feed:
+    """Pages of the log for one reader at a time; see `page`.
+
+    Args:
+        readers: where blocking reads run.
+        head: where the log stood when the server started; `advance` keeps it.
+        recent_capacity: how many changes to keep in memory.
+    """
+
+    def __init__(
+        self, store: Store, readers: Executor, head: Head, *, recent_capacity: int, clock: Callable[[], Millis]
+    ) -> None:
+        self._store = store
+        self._readers = readers
+        self.now = clock
+        self.head = head
+        self.recent = Recent(head.head_seq, capacity=recent_capacity)
+        self.memberships = Memberships(self._load_memberships)
+
+    def advance(self, updates: Sequence[Update]) -> None:
+        """Take in what was committed, in seq order."""
+        self.recent.extend(updates)
+        self.head = self.head._replace(head_seq=updates[-1].seq)
+
+    def raise_floor(self, floor_seq: Seq) -> None:
+        self.head = self.head._replace(floor_seq=floor_seq)
+
+    @property
+    def end(self) -> Cursor:
+        """The cursor of who has seen everything."""
+        return Cursor(self.head.epoch, self.head.head_seq)
+
+    @property
+    def beginning(self) -> Cursor:
+        """The cursor of who has seen nothing: a snapshot of all that is live now, then the log."""
+        head = self.head
+        return Cursor(head.epoch, head.head_seq, Scan(ScanKind.SNAPSHOT, None, Seq(0), head.head_seq))
+
+    async def read(self, query: Callable[[Reader], T]) -> T:
+        """The answer to a query on a snapshot of now, computed on a reader thread.
+
+        Raises:
+            CommandError: SYNC_ERROR, retryable; the database could not answer.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._answer, query)
+
+    async def page(
+        self, viewer: Viewer, cursor: Cursor, *, limit: int, newest_only: bool = False, until: Seq | None = None
+    ) -> Page:
+        """What comes after the cursor: rows of a snapshot, or changes of the log, never both in one page.
+
+        A cursor that the log no longer covers, or of another epoch, starts over with a snapshot (promise P12).
+
+        Args:
+            limit: at most so many rows; a page may have fewer and yet not be the last, see `has_more`.
+            newest_only: tell each entity's newest state instead of every change.
+            until: read no changes after this position, which is at most the head.
+        """
+        places = await self.memberships.of(viewer.user_id)
+        if not newest_only:
+            page = self.recent_page(viewer, places, cursor, limit=limit, until=until)
+            if page is not None:
+                return page
+        return await self.read(lambda reader: _page(reader, viewer, cursor, limit, until, newest_only=newest_only))
+
+    def recent_page(
+        self, viewer: Viewer, places: Places, cursor: Cursor, *, limit: int, until: Seq | None = None
+    ) -> Page | None:
+        """The page if memory holds it: without a wait, so that it can be the last step before going live."""
+        end = until if until is not None else self.head.head_seq
+        if cursor.scan is not None or cursor.epoch != self.head.epoch or not self.recent.covers(cursor.seq):
+            return None
+        if cursor.seq > end or any(place.seq > cursor.seq for place in places.values()):
+            return None
+        spaces = {space_id for space_id in followed(places) if viewer.follows(space_id)}
+        rows = self.recent.after(cursor.seq, min(limit, end - cursor.seq))
+        position = rows[-1].seq if rows else cursor.seq
+        wanted = [row for row in rows if row.space_id in spaces and row.entity_type != MEMBER and viewer.wants(row)]
+        return Page(wanted, Cursor(cursor.epoch, position), position < end)
+
+    async def cursor_before(self, moment: Millis, *, margin_ms: int = 300_000) -> Cursor:
+        """A position that is surely before everything committed after `moment`, some minutes early."""
+        early = Millis(min(moment, self.now()) - margin_ms)
+        seq = await self.read(lambda reader: reader.seq_before(early))
+        return Cursor(self.head.epoch, seq) if seq > self.head.floor_seq or seq == 0 else self.beginning
+
+    async def _load_memberships(self, user_id: UserId) -> list[Membership]:
+        return await self.read(lambda reader: reader.memberships(user_id))
+
+    def _answer(self, query: Callable[[Reader], T]) -> T:
+        try:
+            with self._store.read() as reader:
+                return query(reader)
+        except StoreError as error:
+            message = "The database could not be read; try again."
+            raise CommandError(ErrorCode.SYNC_ERROR, message, retry_after_ms=1_000) from error
+
+
+def update_of(change: Change) -> Update:
+    deleted = change.operation_type is OperationType.DELETE
+    return Update(
+        change.seq, change.space_id, change.entity_type, change.entity_id, change.version, change.operation_type.value,
+        None if deleted else change.data, change.modified_at, change.modified_by, change.client_id,
+    )  # fmt: skip
+
+
+def _page(
+    reader: Reader, viewer: Viewer, cursor: Cursor, limit: int, until: Seq | None, *, newest_only: bool
+) -> Page:
+    head = reader.head()
+    places = {p.space_id: p for p in reader.memberships(viewer.user_id) if viewer.follows(p.space_id)}
+    cursor, resets = _anchored(cursor, head)
+    page = Page([], cursor, True, resets)
+    end = until if until is not None else head.head_seq
+    while not page.updates and page.has_more:
+        if page.cursor.scan is not None:
+            step = _scan_page(reader, viewer, page.cursor, places, limit)
+        else:
+            step = _log_page(reader, viewer, page.cursor, places, end, limit, newest_only=newest_only)
+        has_more = step.cursor.scan is not None or step.cursor.seq < end
+        page = step._replace(resets=(*page.resets, *step.resets), has_more=has_more)
+    return page
+
+
+def _anchored(cursor: Cursor, head: Head) -> tuple[Cursor, tuple[SpaceReset, ...]]:
+    """The cursor if the log covers it, else the beginning with a reset of everything."""
+    if cursor.epoch != head.epoch or cursor.seq > head.head_seq:
+        reason: ResetReason = "epoch"
+    elif cursor.seq < head.floor_seq:
+        reason = "horizon"
+    else:
+        return cursor, ()
+    scan = Scan(ScanKind.SNAPSHOT, None, Seq(0), head.head_seq)
+    return Cursor(head.epoch, head.head_seq, scan), (SpaceReset(None, reason),)
+
+
+def _scan_page(reader: Reader, viewer: Viewer, cursor: Cursor, places: Places, limit: int) -> Page:
+    scan = cursor.scan
+    assert scan is not None  # the caller looked
+    place = places.get(scan.space_id) if scan.space_id is not None else None
+    if scan.kind is ScanKind.SNAPSHOT:
+        rows = reader.states(
+            _snapshot_scans(scan, places), until=scan.until, entity_types=viewer.entity_types, limit=limit, live_only=True
+        )
+    elif place is not None and place.role is None:
+        rows = reader.revoked_states(place.space_id, after=scan.after, revoked_at=place.seq, limit=limit)
+    else:
+        rows = []
+    is_last = len(rows) < limit
+    rest = None if is_last else scan._replace(after=rows[-1].seq)
+    return Page(rows, cursor._replace(scan=rest), True, is_snapshot=scan.kind is ScanKind.SNAPSHOT, is_scan=True)
+
+
+def _snapshot_scans(scan: Scan, places: Places) -> list[SpaceScan]:
+    # a space granted after the snapshot began is told when the log comes to its grant
+    return [
+        SpaceScan(place.space_id, scan.after)
+        for place in places.values()
+        if place.role is not None and place.seq <= scan.until and scan.space_id in {None, place.space_id}
+    ]
+
+
+def _log_page(
+    reader: Reader, viewer: Viewer, cursor: Cursor, places: Places, end: Seq, limit: int, *, newest_only: bool
+) -> Page:
+    """Changes up to the next grant or revocation of the reader; having reached that, the cursor scans its space."""
+    events = sorted((p for p in places.values() if cursor.seq < p.seq <= end), key=lambda place: place.seq)
+    bound = events[0].seq if events else end
+    scans = [
+        SpaceScan(place.space_id, max(cursor.seq, place.seq))
+        for place in places.values()
+        if place.role is not None and place.seq < bound
+    ]
+    if newest_only:
+        rows = reader.states(scans, until=bound, entity_types=viewer.entity_types, limit=limit, live_only=False)
+        wanted = rows
+    else:
+        rows = reader.updates(scans, until=bound, entity_types=viewer.entity_types, limit=limit)
+        wanted = [row for row in rows if viewer.wants(row)]
+    if len(rows) == limit:
+        return Page(wanted, cursor._replace(seq=rows[-1].seq), True)
+    reached = cursor._replace(seq=max(cursor.seq, bound))
+    if not events:
+        return Page(wanted, reached, True)
+    return _at_event(wanted, reached, events[0])
+
+
+def _at_event(rows: list[Update], reached: Cursor, place: Membership) -> Page:
+    if place.role is None:
+        return Page(rows, reached._replace(scan=Scan(ScanKind.REVOKED, place.space_id, Seq(0), place.seq)), True)
+    scan = Scan(ScanKind.SNAPSHOT, place.space_id, Seq(0), place.seq)
+    return Page(rows, reached._replace(scan=scan), True, (SpaceReset(place.space_id, "granted"),))

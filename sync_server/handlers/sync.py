@@ -1,0 +1,288 @@
+"""Contract 3 and REST 1: operations in, verdicts out, and what others changed meanwhile."""
+
+from collections.abc import Sequence
+
+from sync_server.clock import new_id, now_ms
+from sync_server.connection import Connection
+from sync_server.cursor import Cursor, format_cursor, parse_cursor
+from sync_server.errors import CommandError
+from sync_server.feed import Page, SpaceReset, Viewer
+from sync_server.handlers.operations import Defaults, order_of
+from sync_server.hub import Subscriber
+from sync_server.orders import Batch, Decided, Order
+from sync_server.protocol.messages import (
+    PROTOCOL_VERSION,
+    SERVER_VERSION,
+    NewClientState,
+    Operation,
+    OperationResult,
+    Sync,
+    SyncRequest,
+    SyncResponseData,
+)
+from sync_server.protocol.operations import RefusedOperation, parse_operations
+from sync_server.protocol.validation import validation_error
+from sync_server.protocol.versions import is_supported
+from sync_server.records import Conflict
+from sync_server.round import request_status
+from sync_server.services import Services
+from sync_server.types import (
+    ClientId,
+    ConflictId,
+    Millis,
+    OperationType,
+    SpaceId,
+    SyncId,
+    SyncStatus,
+    UserId,
+    Verdict,
+    format_time,
+    parse_time,
+)
+from sync_server.users import home_of
+from sync_server.views import conflict_view, operation_result, update_item
+
+
+async def answer(services: Services, connection: Connection, message: Sync) -> None:
+    subscriber = connection.subscriber
+    assert subscriber is not None  # READY connections have one
+    request = message.data
+    if request.client_id != connection.client_id:
+        raise validation_error("data.client_id", "must be the client_id of the handshake")
+    data = await synchronise(services, subscriber.viewer.user_id, request, subscriber=subscriber)
+    connection.send(
+        {
+            "type": "sync_response",
+            "message_id": message.message_id,
+            "timestamp": data["server_time"],
+            "request_id": request.request_id,
+            "data": data,
+        }
+    )
+
+
+async def synchronise(
+    services: Services, user_id: UserId, request: SyncRequest, *, subscriber: Subscriber | None
+) -> SyncResponseData:
+    """Do a request's operations and tell what others changed since its cursor.
+
+    Args:
+        subscriber: the connection that asked, whose pushes then count as told; None over REST.
+
+    Raises:
+        CommandError: the request as a whole is malformed, refused or too much; none of its operations was done.
+    """
+    if not is_supported(request.protocol_version):
+        raise validation_error("protocol_version", f"is not supported; this server speaks {PROTOCOL_VERSION}")
+    client_id = ClientId(request.client_id)
+    sync_id = SyncId(request.sync_id if request.sync_id is not None else new_id("sync"))
+    results, decided = await perform(services, user_id, client_id, sync_id, request)
+    page = await _updates(services, user_id, client_id, request, subscriber)
+    now = now_ms()
+    cursor = format_cursor(page.cursor)
+    services.clients.synced(user_id, client_id, cursor=cursor, at=now)
+    state: NewClientState = {
+        "client_id": client_id,
+        "last_sync_time": format_time(now),
+        "server_version": SERVER_VERSION,
+        "pending_operations": max(0, request.client_state.pending_operations - len(request.operations)),
+        "last_sync_id": sync_id if request.operations else request.client_state.last_sync_id,
+        "cursor": cursor,
+        "has_more": page.has_more,
+    }
+    data: SyncResponseData = {
+        "request_id": request.request_id,
+        "server_time": format_time(now),
+        "protocol_version": PROTOCOL_VERSION,
+        "status": _status(results, decided),
+        "operation_results": results,
+        "server_updates": [update_item(update) for update in page.updates],
+        "conflicts": [conflict_view(conflict) for conflict in _met(decided)],
+        "new_client_state": state,
+    }
+    if page.resets:
+        data["resets"] = [{"space_id": reset.space_id, "reason": reset.reason} for reset in page.resets]
+    return data
+
+
+# --- operations ----------------------------------------------------------------------------------------------------
+
+
+async def perform(
+    services: Services, user_id: UserId, client_id: ClientId, sync_id: SyncId, request: SyncRequest
+) -> tuple[list[OperationResult], list[Decided]]:
+    """The result of each operation in its order, and the verdicts behind those that were decided."""
+    services.operation_limit.spend(user_id, len(request.operations))
+    parsed = parse_operations(request.operations)
+    if request.atomic:
+        _require_whole(parsed)
+    defaults = Defaults(request.default_resolution_strategy, now_ms())
+    orders = {
+        index: order_of(operation, raw, services.registry, defaults)
+        for index, (operation, raw) in enumerate(zip(parsed, request.operations, strict=True))
+        if isinstance(operation, Operation) and not _is_page_read(operation)
+    }
+    decided = await _decide(services, user_id, client_id, sync_id, request, list(orders.values()))
+    by_index = dict(zip(orders, decided, strict=True))
+    results: list[OperationResult] = []
+    for index, operation in enumerate(parsed):
+        if isinstance(operation, RefusedOperation):
+            results.append(_refused(operation))
+        elif index in by_index:
+            results.append({**operation_result(by_index[index]), "entity_type": _type_named(operation, by_index[index])})
+        else:
+            results.append(await _page_read(services, user_id, operation))
+    return results, decided
+
+
+async def _decide(
+    services: Services, user_id: UserId, client_id: ClientId, sync_id: SyncId, request: SyncRequest,
+    orders: Sequence[Order],
+) -> list[Decided]:  # fmt: skip
+    if not orders and request.is_last_batch and request.sync_id is None:
+        return []
+    batch = Batch(
+        user_id,
+        client_id,
+        sync_id,
+        tuple(orders),
+        home_of(user_id),
+        atomic=request.atomic,
+        is_last=request.is_last_batch,
+        entity_types=tuple(dict.fromkeys(order.entity_type for order in orders if order.entity_type is not None)),
+    )
+    return await services.committer.submit(batch)
+
+
+def _require_whole(parsed: Sequence[Operation | RefusedOperation]) -> None:
+    """An atomic request with a malformed operation is refused whole: all or nothing."""
+    for index, operation in enumerate(parsed):
+        if isinstance(operation, RefusedOperation):
+            field = f"operations.{index}.{operation.error.details.get('field', '')}"
+            details = {**operation.error.details, "field": field, "operation_id": operation.operation_id}
+            raise CommandError(operation.error.code, operation.error.message, details=details)
+
+
+def _is_page_read(operation: Operation) -> bool:
+    return operation.operation_type is OperationType.READ and operation.entity_id is None
+
+
+async def _page_read(services: Services, user_id: UserId, operation: Operation) -> OperationResult:
+    """A page of a type: a snapshot of it, or after a cursor its changes."""
+    spaces = frozenset({SpaceId(operation.space_id)}) if operation.space_id is not None else None
+    viewer = Viewer(user_id, ClientId(""), spaces, (operation.entity_type or "",))
+    try:
+        cursor = parse_cursor(operation.cursor) if operation.cursor is not None else services.feed.beginning
+        page = await services.feed.page(viewer, cursor, limit=operation.limit)
+    except CommandError as error:
+        return _refused(RefusedOperation(operation.operation_id, operation.operation_type, operation.entity_type, error))
+    return {
+        "operation_id": operation.operation_id,
+        "operation_type": operation.operation_type.value,
+        "entity_type": operation.entity_type,
+        "success": True,
+        "verdict": Verdict.APPLIED,
+        "rule": "no_change",
+        "data": None,
+        "entities": [update_item(update) for update in page.updates],
+        "cursor": format_cursor(page.cursor),
+        "has_more": page.has_more,
+    }
+
+
+def _refused(operation: RefusedOperation) -> OperationResult:
+    error = operation.error
+    return {
+        "operation_id": operation.operation_id,
+        "operation_type": operation.operation_type,
+        "entity_type": operation.entity_type,
+        "success": False,
+        "verdict": Verdict.REJECTED,
+        "rule": "invalid",
+        "error": error.message,
+        "error_code": error.code,
+        "details": error.details,
+    }
+
+
+def _type_named(operation: Operation, decided: Decided) -> str | None:
+    return operation.entity_type if operation.entity_type is not None else decided.decision.entity_type
+
+
+def _status(results: Sequence[OperationResult], decided: Sequence[Decided]) -> SyncStatus:
+    if results and not any(result["success"] for result in results):
+        return SyncStatus.CONFLICT if request_status(decided) is SyncStatus.CONFLICT else SyncStatus.FAILED
+    status = request_status(decided)
+    return status if status is SyncStatus.CONFLICT else SyncStatus.SUCCESS
+
+
+def _met(decided: Sequence[Decided]) -> list[Conflict]:
+    met: dict[ConflictId, Conflict] = {}
+    for result in decided:
+        met.update((conflict.conflict_id, conflict) for conflict in result.conflicts)
+    return list(met.values())
+
+
+# --- what others changed -------------------------------------------------------------------------------------------
+
+
+async def _updates(
+    services: Services, user_id: UserId, client_id: ClientId, request: SyncRequest, subscriber: Subscriber | None
+) -> Page:
+    """The next page for the client. Over a connection, what was pushed on it is not told again."""
+    cursor, resets = await _start(services, user_id, client_id, request)
+    viewer = _viewer(user_id, client_id, request, subscriber)
+    if subscriber is None or cursor.scan is not None or viewer != subscriber.viewer:
+        page = await services.feed.page(viewer, cursor, limit=request.batch_size)
+        if subscriber is not None and viewer == subscriber.viewer:
+            services.hub.told(subscriber, page.cursor)
+    else:
+        page = await _uncovered(services, subscriber, cursor, request.batch_size)
+    return page._replace(resets=(*resets, *page.resets))
+
+
+async def _uncovered(services: Services, subscriber: Subscriber, cursor: Cursor, limit: int) -> Page:
+    """The page up to where the connection's pushes begin; from there on they are in the socket before this reply."""
+    page = Page([], cursor, has_more=False)
+    if cursor.seq < subscriber.start or cursor.epoch != services.feed.head.epoch:
+        page = await services.feed.page(subscriber.viewer, cursor, limit=limit, until=subscriber.start)
+        if page.has_more or page.cursor.scan is not None:
+            return page
+    position = services.hub.position_of(subscriber)
+    if page.cursor.seq >= position:
+        return page
+    subscriber.start = min(subscriber.start, cursor.seq)
+    return page._replace(cursor=page.cursor._replace(seq=position))
+
+
+async def _start(
+    services: Services, user_id: UserId, client_id: ClientId, request: SyncRequest
+) -> tuple[Cursor, tuple[SpaceReset, ...]]:
+    state = request.client_state
+    if not request.incremental and (state.cursor is None or request.batch_index == 0):
+        return services.feed.beginning, (SpaceReset(None, "snapshot"),)
+    if state.cursor is not None:
+        return parse_cursor(state.cursor), ()
+    if state.last_sync_time is None:
+        return services.feed.beginning, ()
+    moment = _moment(state.last_sync_time)
+    known = await services.clients.record(user_id, client_id)
+    if known is not None and known.last_sync_time == moment and known.cursor is not None:
+        return parse_cursor(known.cursor), ()
+    return await services.feed.cursor_before(moment), ()
+
+
+def _viewer(user_id: UserId, client_id: ClientId, request: SyncRequest, subscriber: Subscriber | None) -> Viewer:
+    if subscriber is not None and request.space_ids is None and request.entity_types is None:
+        return subscriber.viewer
+    spaces = frozenset(map(SpaceId, request.space_ids)) if request.space_ids is not None else None
+    types = tuple(sorted(set(request.entity_types))) if request.entity_types is not None else None
+    return Viewer(user_id, client_id, spaces, types)
+
+
+def _moment(text: str) -> Millis:
+    try:
+        return parse_time(text)
+    except ValueError:
+        raise validation_error("client_state.last_sync_time", "must be a moment such as 2024-01-10T10:00:00Z") from None
+

@@ -1,0 +1,412 @@
+"""Who follows what in this process, and the one road by which committed changes reach them (promise P4).
+
+A subscriber is *live*, and then takes each round as it is published, or it is fed from its position by a *pump* that
+reads pages of the log until memory holds the rest. The last step of the pump is one synchronous call, so nothing
+commits between the page and going live. A live subscriber whose socket is congested lags: it goes back to a pump, which
+feeds it the newest state of each entity once it reads again.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import structlog
+
+from sync_server import metrics
+from sync_server.cursor import Cursor, format_cursor
+from sync_server.errors import CloseCode, CommandError
+from sync_server.feed import MEMBER, Feed, Page, Viewer, update_of
+from sync_server.memberships import Places, followed
+from sync_server.orders import Committed
+from sync_server.protocol.codec import Codec
+from sync_server.records import Conflict, Update
+from sync_server.sockets import Frames, Socket
+from sync_server.types import ConnectionId, Json, Role, Seq, SpaceId, UserId, format_time
+from sync_server.views import conflict_notice, conflict_resolution, server_update, server_updates
+
+_log = structlog.get_logger(__name__)
+
+PUMP_PAGE = 500
+"""Rows in one page of a pump."""
+SENDS_PER_TURN = 500
+"""Deliveries after which a broadcast lets other work of the event loop run."""
+
+
+class Audience(NamedTuple):
+    """Subscribers that get the very same bytes."""
+
+    codec: Codec
+    takes_batches: bool
+    entity_types: tuple[str, ...] | None
+
+
+class Subscriber:
+    """One READY connection as the hub sees it.
+
+    Attributes:
+        start: the position from which this connection has been fed without a gap.
+        position: the newest position of what has been written to the socket.
+    """
+
+    __slots__ = (
+        "_close", "audience", "connection_id", "is_live", "position", "pump", "socket", "spaces", "start", "viewer",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        connection_id: ConnectionId,
+        viewer: Viewer,
+        codec: Codec,
+        socket: Socket,
+        close: Callable[[CloseCode, str], None],
+        *,
+        takes_batches: bool,
+    ) -> None:
+        self.connection_id = connection_id
+        self.socket = socket
+        self._close = close
+        self.spaces: dict[SpaceId, Role] = {}
+        self.start = Seq(0)
+        self.position = Seq(0)
+        self.is_live = False
+        self.pump: asyncio.Task[None] | None = None
+        self.audience = Audience(codec, takes_batches, None)
+        self.viewer = viewer
+        self.narrow(viewer)
+
+    def narrow(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self.audience = self.audience._replace(entity_types=viewer.entity_types)
+
+    def send(self, message: Json) -> None:
+        """Write one message that is for this connection alone."""
+        codec = self.audience.codec
+        self.socket.write(Frames((codec.encode(message),), is_text=codec.opcode_is_text))
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self._close(code, reason)
+
+
+class _Round(NamedTuple):
+    """One transaction on its way to the followers."""
+
+    updates: list[Update]
+    conflicts: tuple[Conflict, ...]
+    settled: tuple[tuple[Conflict, int | None], ...]
+
+
+class Hub:
+    """Followers of this process. Everything here runs in the event loop.
+
+    Args:
+        feed: where pumps read.
+        slow_consumer_s: how long a congested socket may take nothing before it is closed.
+    """
+
+    def __init__(self, feed: Feed, *, slow_consumer_s: float) -> None:
+        self._feed = feed
+        self._slow_consumer_s = slow_consumer_s
+        self._subscribers: dict[ConnectionId, Subscriber] = {}
+        self._of_user: dict[UserId, dict[Subscriber, None]] = {}
+        self._followers: dict[SpaceId, dict[Subscriber, None]] = {}
+        self._rounds: deque[_Round] = deque()
+        self._published = asyncio.Event()
+        self._waiters: dict[asyncio.Future[None], frozenset[SpaceId]] = {}
+        self._flushed = feed.head.head_seq
+
+    # --- who follows -----------------------------------------------------------------------------------------------
+
+    async def add(self, subscriber: Subscriber, cursor: Cursor | None) -> None:
+        """Follow from the cursor on; without one, from now on. Registered before anything is read."""
+        self._subscribers[subscriber.connection_id] = subscriber
+        self._of_user.setdefault(subscriber.viewer.user_id, {})[subscriber] = None
+        await self._follow(subscriber)
+        self.resume(subscriber, cursor)
+
+    async def narrow(self, subscriber: Subscriber, viewer: Viewer, cursor: Cursor | None) -> None:
+        """Follow something else from the cursor on; without one, from where the connection stands."""
+        self._stop_pump(subscriber)
+        here = Cursor(self._feed.head.epoch, self.position_of(subscriber))
+        subscriber.is_live = False
+        subscriber.narrow(viewer)
+        await self._follow(subscriber)
+        self.resume(subscriber, cursor if cursor is not None else here)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        self._stop_pump(subscriber)
+        subscriber.is_live = False
+        self._unfollow(subscriber, list(subscriber.spaces))
+        self._subscribers.pop(subscriber.connection_id, None)
+        of_user = self._of_user.get(subscriber.viewer.user_id, {})
+        of_user.pop(subscriber, None)
+        if not of_user:
+            self._of_user.pop(subscriber.viewer.user_id, None)
+
+    def resume(self, subscriber: Subscriber, cursor: Cursor | None) -> None:
+        """Feed the subscriber from the cursor until it is live; without one it is live at once, from the head on."""
+        self._stop_pump(subscriber)
+        if cursor is None:
+            subscriber.start = subscriber.position = self._feed.head.head_seq
+            subscriber.is_live = True
+            return
+        subscriber.start = subscriber.position = cursor.seq if cursor.scan is None else Seq(0)
+        self._start_pump(subscriber, cursor, announce=True)
+
+    def connections_of(self, user_id: UserId) -> list[Subscriber]:
+        return list(self._of_user.get(user_id, ()))
+
+    def followers(self, space_id: SpaceId) -> list[Subscriber]:
+        return list(self._followers.get(space_id, ()))
+
+    def position_of(self, subscriber: Subscriber) -> Seq:
+        """Up to which position everything that the subscriber follows has been written to its socket."""
+        return max(subscriber.position, self._flushed) if subscriber.is_live else subscriber.position
+
+    def told(self, subscriber: Subscriber, cursor: Cursor) -> None:
+        """A reply told the subscriber everything up to the cursor: it need not be pushed any more."""
+        if subscriber.is_live and cursor.scan is None:
+            subscriber.position = max(self.position_of(subscriber), cursor.seq)
+
+    # --- publish ---------------------------------------------------------------------------------------------------
+
+    def publish(self, committed: Committed) -> None:
+        """Take in what a transaction committed. Never waits and never raises for a subscriber's sake."""
+        updates = [update_of(change) for change in committed.changes]
+        if updates:
+            self._feed.advance(updates)
+            metrics.HEAD_SEQ.set(updates[-1].seq)
+        moved = [update for update in updates if update.entity_type == MEMBER]
+        for update in moved:
+            self._rights_changed(UserId(update.entity_id), update)
+        self._rounds.append(_Round(updates, committed.conflicts, committed.settled))
+        self._published.set()
+        touched = {update.space_id for update in updates}
+        for waiter, spaces in self._waiters.items():
+            if not waiter.done() and (moved or not touched.isdisjoint(spaces)):
+                waiter.set_result(None)
+
+    async def wait_for_change(self, spaces: frozenset[SpaceId], *, timeout_s: float) -> None:
+        """Return when something happened in these spaces, or to anybody's rights, or after the timeout."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = spaces
+        try:
+            await asyncio.wait({waiter}, timeout=timeout_s)
+        finally:
+            del self._waiters[waiter]
+
+    async def run(self) -> None:
+        """Deliver rounds in order, for ever: the one flusher of this process."""
+        while True:
+            await self._published.wait()
+            self._published.clear()
+            while self._rounds:
+                current = self._rounds.popleft()
+                try:
+                    await self._deliver(current)
+                except Exception:  # noqa: BLE001  a round that cannot be delivered must not stop the next one
+                    _log.exception("round_not_delivered")
+
+    def _rights_changed(self, user_id: UserId, update: Update) -> None:
+        """Stop what was revoked at once; the pump tells the rest in its place in the log."""
+        self._feed.memberships.forget(user_id)
+        for subscriber in self.connections_of(user_id):
+            if update.data is None:
+                self._unfollow(subscriber, [update.space_id])
+            if subscriber.is_live:
+                self._refeed(subscriber, newest_only=False)
+
+    async def _deliver(self, current: _Round) -> None:
+        rows = [update for update in current.updates if update.entity_type != MEMBER]
+        for space_id, group in groupby(rows, key=lambda update: update.space_id):
+            await self._broadcast(space_id, list(group))
+        if current.updates:
+            self._flushed = max(self._flushed, current.updates[-1].seq)
+        for conflict in current.conflicts:
+            self._tell(conflict, conflict_notice(conflict))
+        for conflict, version in current.settled:
+            self._tell(conflict, _settled_notice(conflict, version))
+
+    async def _broadcast(self, space_id: SpaceId, updates: list[Update]) -> None:
+        first, last = updates[0].seq, updates[-1].seq
+        epoch = self._feed.head.epoch
+        authors = {(update.modified_by, update.client_id) for update in updates}
+        encoded: dict[Audience, Frames | None] = {}
+        for count, subscriber in enumerate(self.followers(space_id), start=1):
+            if not subscriber.is_live or subscriber.position >= last or space_id not in subscriber.spaces:
+                continue
+            viewer = subscriber.viewer
+            if subscriber.position >= first or (viewer.user_id, viewer.client_id) in authors:
+                own = [update for update in updates if update.seq > subscriber.position and viewer.wants(update)]
+                frames = _changes(subscriber.audience, own, epoch)
+            elif subscriber.audience in encoded:
+                frames = encoded[subscriber.audience]
+            else:
+                frames = _changes(subscriber.audience, [u for u in updates if viewer.wants(u)], epoch)
+                encoded[subscriber.audience] = frames
+            self._push(subscriber, frames, last)
+            if count % SENDS_PER_TURN == 0:
+                await asyncio.sleep(0)
+
+    def _push(self, subscriber: Subscriber, frames: Frames | None, seq: Seq) -> None:
+        """Take a live subscriber to `seq`, unless its socket is congested: then it lags from where it stands."""
+        if frames is not None and subscriber.socket.congested:
+            self._refeed(subscriber, newest_only=True)
+            return
+        if frames is not None:
+            subscriber.socket.write(frames)
+            metrics.DELIVERIES.inc(len(frames.payloads))
+        subscriber.position = seq
+
+    def _refeed(self, subscriber: Subscriber, *, newest_only: bool) -> None:
+        """Send a live subscriber back to a pump, from where it stands."""
+        subscriber.position = self.position_of(subscriber)
+        subscriber.is_live = False
+        cursor = Cursor(self._feed.head.epoch, subscriber.position)
+        self._start_pump(subscriber, cursor, announce=False, newest_only=newest_only)
+
+    def _tell(self, conflict: Conflict, message: Mapping[str, object]) -> None:
+        """Send to the author's connections and to the space's editors."""
+        editors = (s for s in self.followers(conflict.space_id) if s.spaces[conflict.space_id].can_write)
+        audience = dict.fromkeys((*self.connections_of(conflict.user_id), *editors))
+        encoded: dict[Codec, Frames] = {}
+        for subscriber in audience:
+            if not self._may_see(subscriber, conflict.space_id) or subscriber.socket.congested:
+                continue  # a conflict waits in the list of conflicts; only changes must arrive
+            codec = subscriber.audience.codec
+            if codec not in encoded:
+                encoded[codec] = Frames((codec.encode(message),), is_text=codec.opcode_is_text)
+            subscriber.socket.write(encoded[codec])
+
+    def _may_see(self, subscriber: Subscriber, space_id: SpaceId) -> bool:
+        places = self._feed.memberships.cached(subscriber.viewer.user_id)
+        return places is not None and space_id in followed(places)
+
+    # --- pump ------------------------------------------------------------------------------------------------------
+
+    def _start_pump(
+        self, subscriber: Subscriber, cursor: Cursor, *, announce: bool, newest_only: bool = False
+    ) -> None:
+        self._stop_pump(subscriber)
+        work = self._pump(subscriber, cursor, announce=announce, newest_only=newest_only)
+        subscriber.pump = asyncio.get_running_loop().create_task(work)
+
+    def _stop_pump(self, subscriber: Subscriber) -> None:
+        if subscriber.pump is not None and subscriber.pump is not asyncio.current_task():
+            subscriber.pump.cancel()
+        subscriber.pump = None
+
+    async def _pump(self, subscriber: Subscriber, cursor: Cursor, *, announce: bool, newest_only: bool) -> None:
+        metrics.LAGGING.inc()
+        try:
+            await self._follow(subscriber)
+            async with asyncio.timeout(None) as patience:
+                await self._feed_until_live(subscriber, cursor, patience, announce=announce, newest_only=newest_only)
+        except TimeoutError:
+            subscriber.close(CloseCode.SLOW_CONSUMER, "This connection takes nothing of what waits for it.")
+        except CommandError as error:
+            subscriber.close(CloseCode.INTERNAL, error.message)
+        finally:
+            metrics.LAGGING.dec()
+
+    async def _feed_until_live(
+        self, subscriber: Subscriber, cursor: Cursor, patience: asyncio.Timeout, *, announce: bool, newest_only: bool
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            patience.reschedule(loop.time() + self._slow_consumer_s)
+            await subscriber.socket.drained()
+            patience.reschedule(None)
+            if not newest_only and self._go_live(subscriber, cursor, announce=announce):
+                return
+            page = await self._feed.page(subscriber.viewer, cursor, limit=PUMP_PAGE, newest_only=newest_only)
+            self._write_page(subscriber, cursor, page)
+            cursor = page.cursor
+            newest_only = newest_only and page.has_more
+
+    def _go_live(self, subscriber: Subscriber, cursor: Cursor, *, announce: bool) -> bool:
+        """Write what memory holds after the cursor and go live, in one step; False where memory does not hold it."""
+        places = self._feed.memberships.cached(subscriber.viewer.user_id)
+        if places is None:
+            return False
+        page = self._feed.recent_page(subscriber.viewer, places, cursor, limit=PUMP_PAGE)
+        if page is None or page.has_more:
+            return False
+        self._write_page(subscriber, cursor, page)
+        self._refollow(subscriber, places)
+        subscriber.is_live = True
+        subscriber.pump = None
+        if announce:
+            subscriber.send({"type": "caught_up", "timestamp": format_time(self._feed.now()), "cursor": format_cursor(page.cursor)})
+        return True
+
+    def _write_page(self, subscriber: Subscriber, start: Cursor, page: Page) -> None:
+        for reset in page.resets:
+            message: Json = {"type": "reset", "timestamp": format_time(self._feed.now()), **reset._asdict()}
+            subscriber.send(message)
+        if page.updates:
+            # only a page of the log can be resumed between its rows
+            ends = [start if page.is_scan else page.cursor._replace(seq=row.seq) for row in page.updates[:-1]]
+            subscriber.socket.write(_encode(subscriber.audience, page, [*ends, page.cursor]))
+            metrics.DELIVERIES.inc(len(page.updates))
+        if page.cursor.scan is None:
+            subscriber.position = page.cursor.seq
+
+    # --- following -------------------------------------------------------------------------------------------------
+
+    async def _follow(self, subscriber: Subscriber) -> None:
+        places = await self._feed.memberships.of(subscriber.viewer.user_id)
+        if subscriber.connection_id in self._subscribers:  # it may have left while this was read
+            self._refollow(subscriber, places)
+
+    def _refollow(self, subscriber: Subscriber, places: Places) -> None:
+        """Bring the index of followers to what the subscriber may see and wants to see."""
+        roles = {s: role for s, role in followed(places).items() if subscriber.viewer.follows(s)}
+        self._unfollow(subscriber, [space_id for space_id in subscriber.spaces if space_id not in roles])
+        for space_id in roles:
+            self._followers.setdefault(space_id, {})[subscriber] = None
+        subscriber.spaces = roles
+
+    def _unfollow(self, subscriber: Subscriber, space_ids: Iterable[SpaceId]) -> None:
+        for space_id in space_ids:
+            subscriber.spaces.pop(space_id, None)
+            followers = self._followers.get(space_id, {})
+            followers.pop(subscriber, None)
+            if not followers:
+                self._followers.pop(space_id, None)
+
+
+def _changes(audience: Audience, updates: list[Update], epoch: str) -> Frames | None:
+    """The frames of live changes, None where there are none."""
+    if not updates:
+        return None
+    ends = [Cursor(epoch, update.seq) for update in updates]
+    return _encode(audience, Page(updates, ends[-1], has_more=False), ends)
+
+
+def _encode(audience: Audience, page: Page, ends: Sequence[Cursor]) -> Frames:
+    """The page's rows as frames; `ends` says for each where a client stands that has it and all before."""
+    encode, is_snapshot = audience.codec.encode, page.is_snapshot
+    if audience.takes_batches:
+        payloads = [encode(server_updates(page.updates, page.cursor, is_snapshot=is_snapshot))]
+    else:
+        payloads = [
+            encode(server_update(update, end, is_snapshot=is_snapshot))
+            for update, end in zip(page.updates, ends, strict=True)
+        ]
+    return Frames(payloads, is_text=audience.codec.opcode_is_text)
+
+
+def _settled_notice(conflict: Conflict, version: int | None) -> Json:
+    resolution = conflict_resolution(conflict) or {}
+    return {
+        "type": "conflict_resolved",
+        "message_id": f"msg_resolved_{conflict.conflict_id}",
+        "timestamp": format_time(conflict.resolved_at or conflict.created_at),
+        "success": True,
+        "conflict_id": conflict.conflict_id,
+        "resolved_data": resolution.get("resolved_data"),
+        "new_version": version,
+    }
+

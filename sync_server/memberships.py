@@ -1,0 +1,53 @@
+"""Who belongs to which space, cached for the users of this process and dropped the moment it changes."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from sync_server.records import Membership
+from sync_server.types import Role, SpaceId, UserId
+
+MAX_USERS = 100_000
+
+Places = Mapping[SpaceId, Membership]
+"""A user's places by space, the revoked ones too."""
+
+
+class Memberships:
+    """The places of users. `forget` a user when the log says that one of them changed."""
+
+    def __init__(self, load: Callable[[UserId], Awaitable[list[Membership]]]) -> None:
+        self._load = load
+        self._known: dict[UserId, Places] = {}
+        self._generation = 0
+
+    async def of(self, user_id: UserId) -> Places:
+        known = self._known.get(user_id)
+        while known is None:
+            generation = self._generation
+            known = {membership.space_id: membership for membership in await self._load(user_id)}
+            if generation == self._generation:
+                self._remember(user_id, known)
+            elif user_id not in self._known:
+                known = None  # something was granted or revoked while this was read: read again
+        return known
+
+    def cached(self, user_id: UserId) -> Places | None:
+        return self._known.get(user_id)
+
+    def forget(self, user_id: UserId) -> None:
+        self._generation += 1
+        self._known.pop(user_id, None)
+
+    async def role(self, user_id: UserId, space_id: SpaceId) -> Role | None:
+        """The user's role in the space; None where they have none, or there is no such space."""
+        place = (await self.of(user_id)).get(space_id)
+        return place.role if place is not None else None
+
+    def _remember(self, user_id: UserId, places: Places) -> None:
+        if len(self._known) >= MAX_USERS:
+            self._known.pop(next(iter(self._known)))
+        self._known[user_id] = places
+
+
+def followed(places: Places) -> dict[SpaceId, Role]:
+    """The spaces that a user may read now, with their role."""
+    return {space_id: place.role for space_id, place in places.items() if place.role is not None}

@@ -1,0 +1,78 @@
+"""What the doors hand to the committer and get back: batches of checked operations, and what became of each."""
+
+from typing import NamedTuple
+
+from sync_server.conflict.model import Refusal
+from sync_server.records import Change, Conflict, Decision
+from sync_server.types import (
+    ClientId,
+    ConflictId,
+    EntityId,
+    EntityType,
+    Json,
+    Millis,
+    OperationId,
+    OperationType,
+    SpaceId,
+    Strategy,
+    SyncId,
+    UserId,
+)
+
+
+class Order(NamedTuple):
+    """One operation, its fields validated against the entity type; references may still name operations.
+
+    `raw` is the operation as it came, kept where it does not succeed. `body_hash` covers what the operation means and not when it was sent, so that a resend is recognised.
+    """
+
+    operation_id: OperationId
+    operation_type: OperationType
+    entity_type: EntityType | None
+    entity_id: EntityId | None
+    entity_ref: OperationId | None
+    space_id: SpaceId | None
+    fields: Json
+    before_version: int | None
+    strategy: Strategy | None
+    timestamp: Millis
+    conflict_id: ConflictId | None
+    resolved_data: Json | None
+    body_hash: bytes
+    raw: Json
+    refusal: Refusal | None = None
+    """Set where the door already knows that the operation cannot be done; its verdict is stored all the same."""
+    retry_of: Decision | None = None
+
+
+class Batch(NamedTuple):
+    """The operations of one request of one client, decided in order within one transaction."""
+
+    user_id: UserId
+    client_id: ClientId
+    sync_id: SyncId
+    orders: tuple[Order, ...]
+    home: SpaceId
+    """The space of an operation that names none."""
+    atomic: bool = False
+    is_last: bool = True
+    entity_types: tuple[str, ...] = ()
+
+
+class Decided(NamedTuple):
+    """A verdict and what the reply to it says besides: the entity's JSON text after it, the conflicts it met."""
+
+    decision: Decision
+    data: str | None = None
+    conflicts: tuple[Conflict, ...] = ()
+    duplicate: bool = False
+
+
+class Committed(NamedTuple):
+    """What a transaction made true, in seq order: the only source of pushes (promise P6)."""
+
+    changes: tuple[Change, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    """Conflicts that were met, open or settled by a rule."""
+    settled: tuple[tuple[Conflict, int | None], ...] = ()
+    """Conflicts that somebody settled, each with the entity's version after it."""

@@ -1,0 +1,213 @@
+"""The rows that travel between the engine, the stores and the doors. Values only; no behaviour beyond naming."""
+
+from typing import NamedTuple
+
+from sync_server.errors import ErrorCode
+from sync_server.types import (
+    ClientId,
+    ConflictId,
+    ConflictType,
+    EntityId,
+    EntityType,
+    Json,
+    Millis,
+    OperationId,
+    OperationType,
+    Role,
+    Seq,
+    SpaceId,
+    Strategy,
+    SyncId,
+    SyncStatus,
+    UserId,
+    Verdict,
+)
+
+
+class EntityKey(NamedTuple):
+    entity_type: EntityType
+    entity_id: EntityId
+
+
+class Entity(NamedTuple):
+    """The newest state of an entity; of a deleted one, its last data (a tombstone)."""
+
+    entity_type: EntityType
+    entity_id: EntityId
+    space_id: SpaceId
+    version: int
+    data: Json
+    deleted: bool
+    created_at: Millis
+    updated_at: Millis
+    modified_by: UserId
+    created_seq: Seq
+    seq: Seq
+
+    @property
+    def key(self) -> EntityKey:
+        return EntityKey(self.entity_type, self.entity_id)
+
+
+class Change(NamedTuple):
+    """One row of the log: what was committed.
+
+    `data` is the JSON text of the entity's fields after the change, as stored and as spliced into frames. `previous`
+    is the JSON text of `{field: [value before]}` for each changed field, `[]` where the field was absent. `submitted`
+    is the JSON text of the fields whose stored value differs from what the client sent, as it sent them.
+    """
+
+    seq: Seq
+    space_id: SpaceId
+    entity_type: EntityType
+    entity_id: EntityId
+    version: int
+    operation_type: OperationType
+    data: str
+    previous: str
+    submitted: str | None
+    rule: str
+    timestamp: Millis
+    modified_at: Millis
+    modified_by: UserId
+    client_id: ClientId
+    operation_id: OperationId
+
+    @property
+    def key(self) -> EntityKey:
+        return EntityKey(self.entity_type, self.entity_id)
+
+
+class Conflict(NamedTuple):
+    """A stored conflict: both sides, their common base and the rule that fired. Open until somebody or a rule settles it."""
+
+    conflict_id: ConflictId
+    conflict_type: ConflictType
+    space_id: SpaceId
+    entity_type: EntityType
+    entity_id: EntityId
+    operation_id: OperationId
+    operation_type: OperationType
+    user_id: UserId
+    client_id: ClientId
+    sync_id: SyncId
+    fields: tuple[str, ...]
+    rule: str
+    suggested_strategy: Strategy
+    base: Json
+    server_version: int
+    server_data: Json
+    server_modified_at: Millis
+    server_modified_by: UserId
+    client_version: int
+    client_data: Json
+    client_modified_at: Millis
+    created_at: Millis
+    is_open: bool
+    strategy: Strategy | None
+    resolved_data: Json | None
+    resolved_at: Millis | None
+    resolved_by: UserId | None
+    """None while open, and where a rule settled it; such a conflict may still be settled once by a person."""
+
+
+class Membership(NamedTuple):
+    """One user's place in a space. Without a role it is a revoked one, kept so that feeds can tell the user."""
+
+    space_id: SpaceId
+    user_id: UserId
+    role: Role | None
+    seq: Seq
+    """Position in the log of the grant or the revocation; 0 for a personal space."""
+
+
+class Space(NamedTuple):
+    space_id: SpaceId
+    name: str
+    owner: UserId
+    created_at: Millis
+
+
+class Update(NamedTuple):
+    """A change as a feed tells it. `data` is the entity's JSON text, None where it is gone for the reader."""
+
+    seq: Seq
+    space_id: SpaceId
+    entity_type: EntityType
+    entity_id: EntityId
+    version: int
+    operation_type: str
+    data: str | None
+    modified_at: Millis
+    modified_by: UserId
+    client_id: ClientId
+    reason: str | None = None
+
+
+class Decision(NamedTuple):
+    """The durable end of one operation, in the order of the table's columns."""
+
+    user_id: UserId
+    client_id: ClientId
+    operation_id: OperationId
+    body_hash: bytes
+    sync_id: SyncId
+    operation_type: OperationType
+    entity_type: EntityType | None
+    entity_id: EntityId | None
+    verdict: Verdict
+    rule: str
+    version: int | None
+    seq: Seq | None
+    conflict_id: ConflictId | None
+    error_code: ErrorCode | None
+    error: str | None
+    details: Json | None
+    body: str | None
+    retry_count: int
+    created_at: Millis
+
+    @property
+    def key(self) -> "DecisionKey":
+        return DecisionKey(self.user_id, self.client_id, self.operation_id)
+
+
+class DecisionKey(NamedTuple):
+    """The idempotency key of an operation (promise P2)."""
+
+    user_id: UserId
+    client_id: ClientId
+    operation_id: OperationId
+
+
+class SyncRecord(NamedTuple):
+    """One sync of a client, of one or several requests, in the order of the table's columns."""
+
+    sync_id: SyncId
+    user_id: UserId
+    client_id: ClientId
+    status: SyncStatus
+    started_at: Millis
+    ended_at: Millis | None
+    total_operations: int
+    successful_operations: int
+    failed_operations: int
+    conflicts_count: int
+    entity_types: tuple[str, ...]
+    error: str | None
+
+
+class ClientRecord(NamedTuple):
+    user_id: UserId
+    client_id: ClientId
+    device: Json
+    cursor: str | None
+    last_sync_time: Millis | None
+
+
+class Head(NamedTuple):
+    """Where the log stands: rows with floor_seq < seq <= head_seq are in it."""
+
+    epoch: str
+    head_seq: Seq
+    floor_seq: Seq

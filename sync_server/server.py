@@ -1,0 +1,169 @@
+"""Our uvicorn: its own listening socket, deadlines for slow handshakes, frames straight to transports, a graceful stop."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import structlog
+import uvicorn
+from packaging.version import Version
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from sync_server.app import create_app
+from sync_server.config import Settings
+from sync_server.errors import ConfigurationError
+from sync_server.sockets import TRANSPORT_EXTENSION
+
+HEADER_DEADLINE_S = 10.0
+"""How long a peer may take for the headers of its first request; neither uvicorn nor httptools bounds it."""
+RECEIVE_BUFFER_BYTES = 65_536
+"""SO_RCVBUF: a small one keeps a peer that floods tiny frames from starving the others (docs/decisions/0005-server.md)."""
+USER_TIMEOUT_MS = 25_000
+"""TCP_USER_TIMEOUT: what a peer has not acknowledged for so long ends its connection."""
+BACKLOG = 2_048
+_UNSAFE_UVICORNS = (Version("0.50.0"), Version("0.52.0"))
+_log = structlog.get_logger(__name__)
+
+
+class SyncWebSocketProtocol(WebSocketsSansIOProtocol):
+    """Hands itself to the application, so that encoded frames can be written to many transports as they are."""
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        scope: Any = getattr(self, "scope", None)
+        if scope is not None:
+            scope["extensions"][TRANSPORT_EXTENSION] = self
+
+
+class SyncHttpProtocol(HttpToolsProtocol):
+    """Closes who does not finish the headers of a request in time."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(HEADER_DEADLINE_S, transport.close)
+
+    def on_headers_complete(self) -> None:
+        self._stop_deadline()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_deadline()
+        super().connection_lost(exc)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class SyncServer(uvicorn.Server):
+    """Drains before it stops: clients are told to leave while their operations are still answered."""
+
+    def __init__(self, config: uvicorn.Config, *, drain_s: float) -> None:
+        super().__init__(config)
+        self._drain_s = drain_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._drain: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, a second one stops at once."""
+        if self._loop is None or self._drain is not None:
+            self.should_exit = self.force_exit = True
+            return
+        self._loop.call_soon_threadsafe(self._start_drain)
+
+    def _start_drain(self) -> None:
+        if self._drain is None:
+            self._drain = asyncio.get_running_loop().create_task(self._leave())
+
+    async def _leave(self) -> None:
+        services = self.config.loaded_app.state.services
+        _log.info("draining", connections=len(services.connections), budget_s=self._drain_s)
+        await services.connections.drain(budget_s=self._drain_s)
+        self.should_exit = True
+
+
+def serve(settings: Settings, secret: str | None, *, on_listening: Callable[[int], None] | None = None) -> int:
+    """Run the server until a signal stops it; returns the exit status.
+
+    Args:
+        on_listening: called with the port once connections are accepted.
+
+    Raises:
+        ConfigurationError: it cannot start as it is set up.
+        OSError: it cannot listen there.
+    """
+    _refuse_unsafe_uvicorn()
+    listener = listening_socket(settings.host, settings.port)
+    app = create_app(settings, secret)
+    config = uvicorn.Config(
+        app,
+        http=SyncHttpProtocol,
+        ws=SyncWebSocketProtocol,
+        loop="uvloop",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws_max_size=max(settings.max_message_bytes, 65_536) + 1,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=75,
+        backlog=BACKLOG,
+        proxy_headers=False,
+    )
+    server = _AnnouncingServer(config, drain_s=settings.drain_s, on_listening=on_listening)
+    with listener:
+        server.run(sockets=[listener])
+    return 0 if server.started else 3
+
+
+class _AnnouncingServer(SyncServer):
+    def __init__(self, config: uvicorn.Config, *, drain_s: float, on_listening: Callable[[int], None] | None) -> None:
+        super().__init__(config, drain_s=drain_s)
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._on_listening is not None and sockets:
+            self._on_listening(sockets[0].getsockname()[1])
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A bound socket whose connections die when their peer does.
+
+    Raises:
+        OSError: the address is taken, or not this machine's.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _refuse_unsafe_uvicorn() -> None:
+    first, last = _UNSAFE_UVICORNS
+    if first <= Version(uvicorn.__version__) <= last:
+        message = f"uvicorn {uvicorn.__version__} has no back-pressure on WebSockets; install 0.54 or newer"
+        raise ConfigurationError(message)

@@ -1,0 +1,49 @@
+"""Opens the database: the SQLAlchemy engine with the pragmas that make a SQLite commit durable."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from sync_server.errors import ConfigurationError
+
+SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA busy_timeout=5000",
+    "PRAGMA cache_size=-65536",
+    "PRAGMA mmap_size=268435456",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA journal_size_limit=67108864",
+)
+"""An acknowledgement means fsync (promise P1): WAL with synchronous=FULL syncs the log at each commit."""
+
+
+def open_engine(database_url: str) -> Engine:
+    """An engine for `sqlite:///path`.
+
+    Raises:
+        ConfigurationError: the URL is malformed or names another database.
+    """
+    try:
+        url = make_url(database_url)
+    except ArgumentError:
+        message = "SYNC_DATABASE_URL is no database URL; write it as sqlite:////absolute/path/sync.db"
+        raise ConfigurationError(message) from None
+    if url.get_backend_name() != "sqlite":
+        message = f"SYNC_DATABASE_URL: {url.get_backend_name()!r} is not supported; use sqlite:////absolute/path/sync.db"
+        raise ConfigurationError(message)
+    if url.database is not None and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"check_same_thread": False}, pool_size=8, max_overflow=0)
+    event.listen(engine, "connect", _prepare)
+    return engine
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by us: IMMEDIATE to write, deferred to read
+    for pragma in SQLITE_PRAGMAS:
+        connection.execute(pragma)

@@ -1,0 +1,54 @@
+"""Brings the database to the code's schema, under a lock; refuses one that is newer than the code."""
+
+from pathlib import Path
+
+import schema.migrations
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError as AlembicError
+from sqlalchemy import Connection, Engine
+
+from sync_server.errors import ConfigurationError
+
+
+def migrate(engine: Engine) -> str:
+    """Run the migrations that the database lacks, all or none, and return the revision it is at then.
+
+    Two processes that start together take turns: the whole run holds SQLite's write lock.
+
+    Raises:
+        ConfigurationError: the database was written by a newer version of the server.
+    """
+    config = _config()
+    scripts = ScriptDirectory.from_config(config)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            _refuse_newer(connection, scripts)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.exec_driver_sql("COMMIT")
+        except BaseException:
+            if connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+                connection.exec_driver_sql("ROLLBACK")
+            raise
+    return str(scripts.get_current_head())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.migrations.__file__).parent).replace("%", "%%"))
+    return config
+
+
+def _refuse_newer(connection: Connection, scripts: ScriptDirectory) -> None:
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        return
+    try:
+        scripts.get_revision(revision)
+    except AlembicError:
+        message = f"the database is at schema {revision}, which is newer than this server; upgrade the server"
+        raise ConfigurationError(message) from None

@@ -1,0 +1,473 @@
+"""What can be asked of the database: set-based queries over one DBAPI cursor, within one snapshot.
+
+The statements are written for the driver itself: on the commit path SQLAlchemy's execution layer costs more than the
+query (docs/decisions/0004-storage.md). The tables are declared in `schema.tables`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
+
+from schema.entity import EntitySpec
+from sync_server.conflict.model import Claim, Revision
+from sync_server.errors import ErrorCode
+from sync_server.records import (
+    Change,
+    ClientRecord,
+    Conflict,
+    Decision,
+    DecisionKey,
+    Entity,
+    EntityKey,
+    Head,
+    Membership,
+    Space,
+    SyncRecord,
+    Update,
+)
+from sync_server.types import (
+    ConflictId,
+    ConflictType,
+    EntityId,
+    EntityType,
+    Millis,
+    OperationId,
+    OperationType,
+    Role,
+    Seq,
+    SpaceId,
+    Strategy,
+    SyncId,
+    SyncStatus,
+    UserId,
+    Verdict,
+)
+
+Row = tuple[Any, ...]
+_Record = TypeVar("_Record", bound=NamedTuple)
+
+ENTITY_COLUMNS = (
+    "entity_type, entity_id, space_id, version, data, deleted, created_at, updated_at, modified_by, created_seq, seq"
+)
+CHANGE_COLUMNS = ", ".join(Change._fields)
+CONFLICT_COLUMNS = ", ".join(Conflict._fields)
+DECISION_COLUMNS = ", ".join(Decision._fields)
+SYNC_COLUMNS = ", ".join(SyncRecord._fields)
+
+_UPDATE_COLUMNS = (
+    "seq, space_id, entity_type, entity_id, version, operation_type, data, modified_at, modified_by, client_id"
+)
+_DELETE = OperationType.DELETE.value
+MAX_VARIABLES = 30_000
+"""Placeholders in one statement; SQLite takes 32,766."""
+
+
+class SpaceScan(NamedTuple):
+    """One space of a feed query: rows with a seq above `after`."""
+
+    space_id: SpaceId
+    after: Seq
+
+
+class OperationFilter(NamedTuple):
+    user_id: UserId
+    client_id: str | None = None
+    entity_type: str | None = None
+    verdicts: tuple[Verdict, ...] = ()
+
+
+class Reader:
+    """Queries of one transaction. Every method is one statement, or one per space."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    # --- the log ---------------------------------------------------------------------------------------------------
+
+    def head(self) -> Head:
+        epoch, head_seq, floor_seq = self._row("SELECT epoch, head_seq, floor_seq FROM log WHERE log_id = 1")
+        return Head(epoch, Seq(head_seq), Seq(floor_seq))
+
+    def updates(
+        self, scans: Iterable[SpaceScan], *, until: Seq, entity_types: Sequence[str] | None, limit: int
+    ) -> list[Update]:
+        """The oldest `limit` changes of these spaces up to `until`, in seq order."""
+        where, parameters = _type_filter(entity_types)
+        sql = (
+            f"SELECT {_UPDATE_COLUMNS} FROM changes WHERE space_id = ? AND seq > ? AND seq <= ? "  # noqa: S608
+            f"AND entity_type != 'member'{where} ORDER BY seq LIMIT ?"
+        )
+        found = (self._rows(sql, (scan.space_id, scan.after, until, *parameters, limit)) for scan in scans)
+        rows = sorted(chain.from_iterable(found))[:limit]
+        return [_update(row) for row in rows]
+
+    def states(
+        self, scans: Iterable[SpaceScan], *, until: Seq, entity_types: Sequence[str] | None, limit: int, live_only: bool
+    ) -> list[Update]:
+        """The newest state of each entity last changed after its space's position, up to `until`, in seq order."""
+        where, parameters = _type_filter(entity_types)
+        live = " AND deleted = 0" if live_only else ""
+        sql = (
+            f"SELECT seq, space_id, entity_type, entity_id, version, deleted, data, updated_at, modified_by, created_seq "  # noqa: S608
+            f"FROM entities WHERE space_id = ? AND seq > ? AND seq <= ?{live}{where} ORDER BY seq LIMIT ?"
+        )
+        found = [
+            (row, live_only or row[9] > scan.after)
+            for scan in scans
+            for row in self._rows(sql, (scan.space_id, scan.after, until, *parameters, limit))
+        ]
+        found.sort()
+        return [_state(row, is_new=is_new) for row, is_new in found[:limit]]
+
+    def revoked_states(self, space_id: SpaceId, *, after: Seq, revoked_at: Seq, limit: int) -> list[Update]:
+        """Deletes, by seq, of the entities that somebody who lost the space at `revoked_at` had seen."""
+        rows = self._rows(
+            "SELECT seq, space_id, entity_type, entity_id, version, updated_at, modified_by FROM entities "
+            "WHERE space_id = ? AND seq > ? AND created_seq <= ? AND (deleted = 0 OR seq > ?) ORDER BY seq LIMIT ?",
+            (space_id, after, revoked_at, revoked_at, limit),
+        )
+        return [Update._make((*row[:5], _DELETE, None, *row[5:], "", "revoked")) for row in rows]
+
+    def seq_before(self, moment: Millis) -> Seq:
+        """The newest position whose changes were all committed before `moment`, by binary search over the log."""
+        head = self.head()
+        low, high = head.floor_seq, head.head_seq
+        while low < high:
+            middle = (low + high + 1) // 2
+            row = self._row("SELECT modified_at FROM changes WHERE seq = ?", (middle,))
+            if row is not None and row[0] < moment:
+                low = Seq(middle)
+            else:
+                high = Seq(middle - 1)
+        return low
+
+    # --- entities --------------------------------------------------------------------------------------------------
+
+    def entities(self, keys: Iterable[EntityKey]) -> dict[EntityKey, Entity]:
+        rows = self._joined(
+            "SELECT e.entity_type, e.entity_id, e.space_id, e.version, e.data, e.deleted, e.created_at, e.updated_at, "
+            "e.modified_by, e.created_seq, e.seq FROM k CROSS JOIN entities e "
+            "WHERE e.entity_type = k.a AND e.entity_id = k.b",
+            keys,
+        )
+        return {entity.key: entity for entity in map(_entity, rows)}
+
+    def revisions(self, since: Mapping[EntityKey, int]) -> dict[EntityKey, list[Revision]]:
+        """Of each entity the revisions from this version on that the log still has, oldest first."""
+        rows = self._joined(
+            "SELECT c.entity_type, c.entity_id, c.version, c.operation_type, c.data, c.previous, c.submitted, "
+            "c.timestamp, c.modified_at, c.modified_by, c.client_id FROM k CROSS JOIN changes c "
+            "WHERE c.entity_type = k.a AND c.entity_id = k.b AND c.version >= k.c "
+            "ORDER BY c.entity_type, c.entity_id, c.version",
+            ((*key, version) for key, version in since.items()),
+        )
+        found: dict[EntityKey, list[Revision]] = {}
+        for row in rows:
+            found.setdefault(EntityKey(*row[:2]), []).append(_revision(row[2:]))
+        return found
+
+    def history(self, key: EntityKey, *, before_version: int | None, limit: int) -> list[Change]:
+        """The entity's changes that the log still has, newest first."""
+        rows = self._rows(
+            f"SELECT {CHANGE_COLUMNS} FROM changes WHERE entity_type = ? AND entity_id = ? AND version < ? "  # noqa: S608
+            "ORDER BY version DESC LIMIT ?",
+            (*key, before_version if before_version is not None else 2**62, limit),
+        )
+        return [_change(row) for row in rows]
+
+    def changes_at(self, seqs: Iterable[int]) -> dict[Seq, Change]:
+        columns = ", ".join(f"c.{name}" for name in Change._fields)
+        rows = self._joined(
+            f"SELECT {columns} FROM k CROSS JOIN changes c WHERE c.seq = k.a",  # noqa: S608
+            ((seq,) for seq in seqs),
+        )
+        return {Seq(row[0]): _change(row) for row in rows}
+
+    def children(self, keys: Iterable[EntityKey]) -> dict[EntityKey, list[EntityKey]]:
+        rows = self._joined(
+            "SELECT p.parent_type, p.parent_id, p.entity_type, p.entity_id FROM k CROSS JOIN parents p "
+            "WHERE p.parent_type = k.a AND p.parent_id = k.b ORDER BY p.entity_type, p.entity_id",
+            keys,
+        )
+        found: dict[EntityKey, list[EntityKey]] = {}
+        for row in rows:
+            found.setdefault(EntityKey(*row[:2]), []).append(EntityKey(*row[2:]))
+        return found
+
+    def ancestors(self, keys: Iterable[EntityKey]) -> list[EntityKey]:
+        """Every entity above these, through references within their own type."""
+        rows = self._joined(
+            ", up(entity_type, entity_id) AS (SELECT a, b FROM k UNION SELECT p.parent_type, p.parent_id FROM up "
+            "CROSS JOIN parents p WHERE p.entity_type = up.entity_type AND p.entity_id = up.entity_id "
+            "AND p.parent_type = up.entity_type) SELECT entity_type, entity_id FROM up",
+            keys,
+        )
+        return [EntityKey(*row) for row in rows]
+
+    def claims(self, claims: Iterable[Claim]) -> dict[Claim, EntityId]:
+        rows = self._joined(
+            "SELECT u.entity_type, u.space_id, u.key, u.value, u.entity_id FROM k CROSS JOIN unique_values u "
+            "WHERE u.entity_type = k.a AND u.space_id = k.b AND u.key = k.c AND u.value = k.d",
+            claims,
+        )
+        return {Claim(*row[:4]): row[4] for row in rows}
+
+    def live_versions(self, space_id: SpaceId) -> list[Row]:
+        """(entity_type, entity_id, version) of every live entity of the space."""
+        return self._rows(
+            "SELECT entity_type, entity_id, version FROM entities WHERE space_id = ? AND deleted = 0", (space_id,)
+        )
+
+    # --- verdicts and syncs ----------------------------------------------------------------------------------------
+
+    def decisions(self, keys: Iterable[DecisionKey]) -> dict[DecisionKey, Decision]:
+        columns = ", ".join(f"o.{name}" for name in Decision._fields)
+        rows = self._joined(
+            f"SELECT {columns} FROM k CROSS JOIN operations o "  # noqa: S608
+            "WHERE o.user_id = k.a AND o.client_id = k.b AND o.operation_id = k.c",
+            keys,
+        )
+        return {decision.key: decision for decision in map(_decision, rows)}
+
+    def decisions_named(self, user_id: UserId, operation_id: OperationId) -> list[Decision]:
+        """The user's operations of this id, whichever client sent them."""
+        columns = ", ".join(f"o.{name}" for name in Decision._fields)
+        rows = self._rows(
+            f"SELECT {columns} FROM clients c CROSS JOIN operations o WHERE c.user_id = ? "  # noqa: S608
+            "AND o.user_id = c.user_id AND o.client_id = c.client_id AND o.operation_id = ?",
+            (user_id, operation_id),
+        )
+        return [_decision(row) for row in rows]
+
+    def unsuccessful(self, user_id: UserId, sync_id: SyncId) -> list[Decision]:
+        """The operations of a sync that were rejected or are parked, with their bodies."""
+        rows = self._rows(
+            f"SELECT {DECISION_COLUMNS} FROM operations WHERE user_id = ? AND sync_id = ? AND body IS NOT NULL "  # noqa: S608
+            "ORDER BY created_at",
+            (user_id, sync_id),
+        )
+        return [_decision(row) for row in rows]
+
+    def operations_page(self, wanted: OperationFilter, *, offset: int, limit: int) -> list[Decision]:
+        where, parameters = _operation_filter(wanted)
+        rows = self._rows(
+            f"SELECT {DECISION_COLUMNS} FROM operations WHERE {where} "  # noqa: S608
+            "ORDER BY created_at DESC, operation_id LIMIT ? OFFSET ?",
+            (*parameters, limit, offset),
+        )
+        return [_decision(row) for row in rows]
+
+    def operation_counts(self, wanted: OperationFilter) -> dict[Verdict, int]:
+        where, parameters = _operation_filter(wanted)
+        rows = self._rows(f"SELECT verdict, count(*) FROM operations WHERE {where} GROUP BY verdict", parameters)  # noqa: S608
+        return {Verdict(verdict): count for verdict, count in rows}
+
+    def syncs(self, sync_ids: Iterable[SyncId]) -> dict[SyncId, SyncRecord]:
+        columns = ", ".join(f"s.{name}" for name in SyncRecord._fields)
+        rows = self._joined(
+            f"SELECT {columns} FROM k CROSS JOIN syncs s WHERE s.sync_id = k.a",  # noqa: S608
+            ((sync_id,) for sync_id in sync_ids),
+        )
+        return {record.sync_id: record for record in map(_sync, rows)}
+
+    def syncs_of(self, user_id: UserId, *, client_id: str | None, active: bool, limit: int) -> list[SyncRecord]:
+        """The user's newest syncs; `active` ones still wait for their last batch."""
+        client = " AND client_id = ?" if client_id is not None else ""
+        parameters = (user_id, *((client_id,) if client_id is not None else ()), limit)
+        rows = self._rows(
+            f"SELECT {SYNC_COLUMNS} FROM syncs WHERE user_id = ? AND ended_at IS {'' if active else 'NOT '}NULL"  # noqa: S608
+            f"{client} ORDER BY started_at DESC LIMIT ?",
+            parameters,
+        )
+        return [_sync(row) for row in rows]
+
+    def settled_count(self, user_id: UserId, sync_id: SyncId) -> int:
+        """How many conflicts of the sync's operations are no longer open."""
+        row = self._row(
+            "SELECT count(*) FROM conflicts WHERE sync_id = ? AND user_id = ? AND is_open = 0", (sync_id, user_id)
+        )
+        return int(row[0])
+
+    def client(self, user_id: UserId, client_id: str) -> ClientRecord | None:
+        row = self._row(
+            "SELECT user_id, client_id, device, cursor, last_sync_time FROM clients WHERE user_id = ? AND client_id = ?",
+            (user_id, client_id),
+        )
+        return ClientRecord(row[0], row[1], orjson.loads(row[2]), row[3], row[4]) if row is not None else None
+
+    # --- conflicts -------------------------------------------------------------------------------------------------
+
+    def conflicts(self, conflict_ids: Iterable[ConflictId]) -> dict[ConflictId, Conflict]:
+        columns = ", ".join(f"c.{name}" for name in Conflict._fields)
+        rows = self._joined(
+            f"SELECT {columns} FROM k CROSS JOIN conflicts c WHERE c.conflict_id = k.a",  # noqa: S608
+            ((conflict_id,) for conflict_id in conflict_ids),
+        )
+        return {conflict.conflict_id: conflict for conflict in map(_conflict, rows)}
+
+    def conflicts_page(
+        self, space_ids: Sequence[SpaceId], *, is_open: bool | None, offset: int, limit: int
+    ) -> tuple[list[Conflict], int]:
+        """The spaces' newest conflicts, and how many there are."""
+        marks = ", ".join("?" * len(space_ids))
+        state = "" if is_open is None else f" AND is_open = {int(is_open)}"
+        where = f"space_id IN ({marks}){state}"
+        total = self._row(f"SELECT count(*) FROM conflicts WHERE {where}", tuple(space_ids))[0]  # noqa: S608
+        rows = self._rows(
+            f"SELECT {CONFLICT_COLUMNS} FROM conflicts WHERE {where} "  # noqa: S608
+            "ORDER BY created_at DESC, conflict_id LIMIT ? OFFSET ?",
+            (*space_ids, limit, offset),
+        )
+        return [_conflict(row) for row in rows], total
+
+    # --- users and spaces ------------------------------------------------------------------------------------------
+
+    def has_user(self, user_id: UserId) -> bool:
+        return self._row("SELECT 1 FROM users WHERE user_id = ?", (user_id,)) is not None
+
+    def roles(self, pairs: Iterable[tuple[SpaceId, UserId]]) -> dict[tuple[SpaceId, UserId], Role]:
+        rows = self._joined(
+            "SELECT m.space_id, m.user_id, m.role FROM k CROSS JOIN members m "
+            "WHERE m.space_id = k.a AND m.user_id = k.b AND m.role IS NOT NULL",
+            pairs,
+        )
+        return {(row[0], row[1]): Role(row[2]) for row in rows}
+
+    def memberships(self, user_id: UserId) -> list[Membership]:
+        """The user's places, the revoked ones too."""
+        rows = self._rows("SELECT space_id, user_id, role, seq FROM members WHERE user_id = ?", (user_id,))
+        return [_membership(row) for row in rows]
+
+    def members(self, space_id: SpaceId) -> list[Membership]:
+        rows = self._rows(
+            "SELECT space_id, user_id, role, seq FROM members WHERE space_id = ? AND role IS NOT NULL ORDER BY user_id",
+            (space_id,),
+        )
+        return [_membership(row) for row in rows]
+
+    def spaces(self, space_ids: Iterable[SpaceId]) -> dict[SpaceId, Space]:
+        rows = self._joined(
+            "SELECT s.space_id, s.name, s.owner, s.created_at FROM k CROSS JOIN spaces s WHERE s.space_id = k.a",
+            ((space_id,) for space_id in space_ids),
+        )
+        return {SpaceId(row[0]): Space(*row) for row in rows}
+
+    # --- statements ------------------------------------------------------------------------------------------------
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        return self._cursor.execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
+
+    def _row(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        return self._cursor.execute(sql, parameters).fetchone()
+
+    def _joined(self, select: str, keys: Iterable[Sequence[Any]]) -> list[Row]:
+        """The rows of a select over `k(a, b, …)`, the keys as a table; nothing is asked where there are none."""
+        wanted = list(keys)
+        if not wanted:
+            return []
+        width = len(wanted[0])
+        names = ", ".join("abcd"[:width])
+        mark = f"({', '.join('?' * width)})"
+        found: list[Row] = []
+        for start in range(0, len(wanted), MAX_VARIABLES // width):
+            chunk = wanted[start : start + MAX_VARIABLES // width]
+            values = ", ".join([mark] * len(chunk))
+            comma = "" if select.startswith(",") else " "
+            sql = f"WITH RECURSIVE k({names}) AS (VALUES {values}){comma}{select}"
+            found += self._rows(sql, tuple(chain.from_iterable(chunk)))
+        return found
+
+
+def references_of(entity: Entity, spec: EntitySpec) -> list[tuple[str, EntityKey]]:
+    """(field, parent) for each reference that the entity holds."""
+    return [
+        (name, EntityKey(EntityType(reference.entity_type), EntityId(str(entity.data[name]))))
+        for name, reference in spec.references.items()
+        if entity.data.get(name) is not None
+    ]
+
+
+def _type_filter(entity_types: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
+    if entity_types is None:
+        return "", ()
+    return f" AND entity_type IN ({', '.join('?' * len(entity_types))})", tuple(entity_types)
+
+
+def _operation_filter(wanted: OperationFilter) -> tuple[str, tuple[Any, ...]]:
+    where = "user_id = ?"
+    parameters: list[str] = [wanted.user_id]
+    if wanted.client_id is not None:
+        where += " AND client_id = ?"
+        parameters.append(wanted.client_id)
+    if wanted.entity_type is not None:
+        where += " AND entity_type = ?"
+        parameters.append(wanted.entity_type)
+    if wanted.verdicts:
+        where += f" AND verdict IN ({', '.join('?' * len(wanted.verdicts))})"
+        parameters += [verdict.value for verdict in wanted.verdicts]
+        if set(wanted.verdicts) <= {Verdict.REJECTED, Verdict.CONFLICT}:
+            where += " AND body IS NOT NULL"
+    return where, tuple(parameters)
+
+
+def _update(row: Row) -> Update:
+    return Update._make((*row[:6], None if row[5] == _DELETE else row[6], *row[7:], None))
+
+
+def _state(row: Row, *, is_new: bool) -> Update:
+    if row[5]:
+        return Update._make((*row[:5], _DELETE, None, row[7], row[8], "", None))
+    kind = OperationType.CREATE if is_new else OperationType.UPDATE
+    return Update._make((*row[:5], kind.value, row[6], row[7], row[8], "", None))
+
+
+def _entity(row: Row) -> Entity:
+    return Entity._make((*row[:4], orjson.loads(row[4]), bool(row[5]), *row[6:]))
+
+
+def _change(row: Row) -> Change:
+    change = Change(*row)
+    return change._replace(operation_type=OperationType(change.operation_type))
+
+
+def _revision(row: Row) -> Revision:
+    version, operation_type, data, previous, submitted, *rest = row
+    parsed = orjson.loads(submitted) if submitted is not None else {}
+    return Revision(version, OperationType(operation_type), orjson.loads(data), orjson.loads(previous), parsed, *rest)
+
+
+def _decision(row: Row) -> Decision:
+    decision = Decision(*row)
+    return decision._replace(
+        operation_type=OperationType(decision.operation_type),
+        verdict=Verdict(decision.verdict),
+        error_code=ErrorCode(decision.error_code) if decision.error_code is not None else None,
+        details=orjson.loads(row[15]) if row[15] is not None else None,
+    )
+
+
+def _sync(row: Row) -> SyncRecord:
+    record = SyncRecord(*row)
+    return record._replace(status=SyncStatus(record.status), entity_types=tuple(orjson.loads(row[10])))
+
+
+def _conflict(row: Row) -> Conflict:
+    conflict = Conflict(*row)
+    return conflict._replace(
+        conflict_type=ConflictType(conflict.conflict_type),
+        operation_type=OperationType(conflict.operation_type),
+        fields=tuple(orjson.loads(conflict.fields)),  # type: ignore[arg-type]
+        suggested_strategy=Strategy(conflict.suggested_strategy),
+        base=orjson.loads(conflict.base),  # type: ignore[arg-type]
+        server_data=orjson.loads(conflict.server_data),  # type: ignore[arg-type]
+        client_data=orjson.loads(conflict.client_data),  # type: ignore[arg-type]
+        is_open=bool(conflict.is_open),
+        strategy=Strategy(conflict.strategy) if conflict.strategy is not None else None,
+        resolved_data=orjson.loads(row[-3]) if row[-3] is not None else None,
+    )
+
+
+def _membership(row: Row) -> Membership:
+    return Membership(row[0], row[1], Role(row[2]) if row[2] is not None else None, row[3])

@@ -1,0 +1,72 @@
+"""The store: one write transaction at a time, many read snapshots beside it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from sync_server.errors import SyncServerError
+from sync_server.stores.reader import Reader
+from sync_server.stores.writer import Writer
+
+
+class StoreError(SyncServerError):
+    """The database could not do it (locked, full, gone); nothing of the transaction happened, trying again may help."""
+
+
+class Store:
+    """Transactions of a database that is already migrated. Calls block: use them on a thread of their own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._driver_error: type[Exception] = engine.dialect.dbapi.Error  # type: ignore[union-attr]
+
+    @contextmanager
+    def write(self) -> Iterator[Writer]:
+        """The write transaction: committed durably when the block ends, rolled back when it raises.
+
+        Raises:
+            StoreError: for whatever the driver raised, in the block or at the commit.
+        """
+        with self._transaction("BEGIN IMMEDIATE") as cursor:
+            yield Writer(cursor)
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        """A snapshot: everything read in the block is of one moment.
+
+        Raises:
+            StoreError: for whatever the driver raised.
+        """
+        with self._transaction("BEGIN") as cursor:
+            yield Reader(cursor)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Any]:
+        try:
+            connection = self._engine.raw_connection()
+        except (DBAPIError, self._driver_error) as exc:
+            raise StoreError(str(exc)) from exc
+        cursor = connection.cursor()
+        try:
+            cursor.execute(begin)
+            yield cursor
+            cursor.execute("COMMIT")
+        except self._driver_error as exc:
+            self._roll_back(cursor)
+            raise StoreError(str(exc)) from exc
+        except BaseException:
+            self._roll_back(cursor)
+            raise
+        finally:
+            cursor.close()
+            connection.close()
+
+    def _roll_back(self, cursor: Any) -> None:
+        if cursor.connection.in_transaction:
+            cursor.execute("ROLLBACK")

@@ -1,0 +1,233 @@
+"""What can be written: bulk statements within the one write transaction."""
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+import orjson
+
+from sync_server.conflict.model import Claim
+from sync_server.records import (
+    Change,
+    ClientRecord,
+    Conflict,
+    Decision,
+    DecisionKey,
+    Entity,
+    EntityKey,
+    Membership,
+    Space,
+    SyncRecord,
+)
+from sync_server.stores.reader import (
+    CHANGE_COLUMNS,
+    CONFLICT_COLUMNS,
+    DECISION_COLUMNS,
+    ENTITY_COLUMNS,
+    MAX_VARIABLES,
+    SYNC_COLUMNS,
+    Reader,
+)
+from sync_server.types import EntityId, EntityType, Millis, Seq, UserId
+
+
+def dump(value: Any) -> str:
+    """The JSON text that is stored and spliced into frames: compact, UTF-8."""
+    return orjson.dumps(value).decode()
+
+
+class Writer(Reader):
+    """Queries and bulk writes of the one write transaction of this database."""
+
+    # --- the log ---------------------------------------------------------------------------------------------------
+
+    def take_numbers(self, count: int) -> Seq:
+        """Reserve `count` positions and return the first. Call it last: the row's lock makes seq the commit order."""
+        row = self._row("UPDATE log SET head_seq = head_seq + ? WHERE log_id = 1 RETURNING head_seq", (count,))
+        return Seq(row[0] - count + 1)
+
+    def start_epoch(self, epoch: str) -> None:
+        """Begin a new incarnation of the log: every cursor handed out before is answered with a reset."""
+        self._cursor.execute(
+            "INSERT INTO log (log_id, epoch, head_seq, floor_seq) VALUES (1, ?, 0, 0) "
+            "ON CONFLICT (log_id) DO UPDATE SET epoch = excluded.epoch",
+            (epoch,),
+        )
+
+    def has_log(self) -> bool:
+        return self._row("SELECT 1 FROM log WHERE log_id = 1") is not None
+
+    def save_changes(self, changes: Sequence[Change]) -> None:
+        self._insert("changes", CHANGE_COLUMNS, changes)
+
+    # --- entities --------------------------------------------------------------------------------------------------
+
+    def save_entities(self, entities: Iterable[tuple[Entity, str]]) -> None:
+        """Insert or replace entities, each with the JSON text of its data."""
+        rows = [(*entity[:4], data, int(entity.deleted), *entity[6:]) for entity, data in entities]
+        self._insert("entities", ENTITY_COLUMNS, rows, verb="INSERT OR REPLACE")
+
+    def save_parents(self, children: Iterable[EntityKey], links: Iterable[tuple[str, str, str, str, str]]) -> None:
+        """Replace what these children refer to by (parent_type, parent_id, entity_type, entity_id, field) rows."""
+        self._delete("parents", ("entity_type", "entity_id"), children)
+        self._insert("parents", "parent_type, parent_id, entity_type, entity_id, field", links)
+
+    def save_claims(self, released: Iterable[Claim], taken: Iterable[tuple[Claim, EntityId]]) -> None:
+        self._delete("unique_values", ("entity_type", "space_id", "key", "value"), released)
+        rows = [(*claim, entity_id) for claim, entity_id in taken]
+        self._insert("unique_values", "entity_type, space_id, key, value, entity_id", rows, verb="INSERT OR REPLACE")
+
+    def reserve_ids(self, entity_type: EntityType, count: int) -> int:
+        """Reserve a block of integer ids and return the first."""
+        row = self._row(
+            "INSERT INTO id_blocks (entity_type, next_id) VALUES (?, 1 + ?) "
+            "ON CONFLICT (entity_type) DO UPDATE SET next_id = next_id + ? RETURNING next_id",
+            (entity_type, count, count),
+        )
+        return int(row[0]) - count
+
+    # --- verdicts, syncs, conflicts --------------------------------------------------------------------------------
+
+    def save_decisions(self, decisions: Iterable[Decision]) -> None:
+        rows = [
+            (
+                *decision[:5],
+                decision.operation_type.value,
+                *decision[6:8],
+                decision.verdict.value,
+                *decision[9:13],
+                decision.error_code.value if decision.error_code is not None else None,
+                decision.error,
+                dump(decision.details) if decision.details else None,
+                *decision[16:],
+            )
+            for decision in decisions
+        ]
+        self._insert("operations", DECISION_COLUMNS, rows, verb="INSERT OR REPLACE")
+
+    def close_decisions(self, keys: Iterable[DecisionKey]) -> None:
+        """These operations need not be tried again: their conflict is settled."""
+        for key in keys:
+            self._cursor.execute(
+                "UPDATE operations SET body = NULL WHERE user_id = ? AND client_id = ? AND operation_id = ?", key
+            )
+
+    def save_syncs(self, records: Iterable[SyncRecord]) -> None:
+        rows = [
+            (*record[:3], record.status.value, *record[4:10], dump(list(record.entity_types)), record.error)
+            for record in records
+        ]
+        self._insert("syncs", SYNC_COLUMNS, rows, verb="INSERT OR REPLACE")
+
+    def delete_syncs(self, user_id: UserId, *, client_id: str | None, before: Millis) -> int:
+        client = " AND client_id = ?" if client_id is not None else ""
+        parameters = (user_id, before, *((client_id,) if client_id is not None else ()))
+        self._cursor.execute(
+            f"DELETE FROM syncs WHERE user_id = ? AND ended_at IS NOT NULL AND started_at < ?{client}",  # noqa: S608
+            parameters,
+        )
+        return int(self._cursor.rowcount)
+
+    def save_conflicts(self, conflicts: Iterable[Conflict]) -> None:
+        rows = [_conflict_row(conflict) for conflict in conflicts]
+        self._insert("conflicts", CONFLICT_COLUMNS, rows, verb="INSERT OR REPLACE")
+
+    def save_clients(self, records: Iterable[ClientRecord]) -> None:
+        rows = [(*record[:2], dump(record.device), *record[3:]) for record in records]
+        self._insert("clients", "user_id, client_id, device, cursor, last_sync_time", rows, verb="INSERT OR REPLACE")
+
+    # --- users and spaces ------------------------------------------------------------------------------------------
+
+    def save_user(self, user_id: UserId, created_at: Millis) -> None:
+        self._insert("users", "user_id, created_at", [(user_id, created_at)])
+
+    def save_space(self, space: Space) -> None:
+        self._insert("spaces", "space_id, name, owner, created_at", [space])
+
+    def save_membership(self, membership: Membership) -> None:
+        role = membership.role.value if membership.role is not None else None
+        row = (membership.space_id, membership.user_id, role, membership.seq)
+        self._insert("members", "space_id, user_id, role, seq", [row], verb="INSERT OR REPLACE")
+
+    # --- trimming --------------------------------------------------------------------------------------------------
+
+    def trim_changes(self, *, until: Seq, limit: int) -> int:
+        """Remove the oldest rows of the log up to `until`, at most `limit`, and the tombstones that only they told of."""
+        floor = Seq(min(until, self.head().floor_seq + limit))
+        self._cursor.execute(
+            "DELETE FROM entities WHERE deleted = 1 AND seq <= ? AND (entity_type, entity_id) IN "
+            "(SELECT entity_type, entity_id FROM changes WHERE seq <= ? AND operation_type = 'delete')",
+            (floor, floor),
+        )
+        self._cursor.execute("DELETE FROM changes WHERE seq <= ?", (floor,))
+        removed = int(self._cursor.rowcount)
+        self._cursor.execute("UPDATE log SET floor_seq = max(floor_seq, ?) WHERE log_id = 1", (floor,))
+        return removed
+
+    def trim_decisions(self, *, before: Millis, after_key: tuple[str, str, str], limit: int) -> tuple[str, str, str] | None:
+        """Remove old verdicts among the next `limit` ones; returns where to go on, None at the end."""
+        row = self._row(
+            "SELECT user_id, client_id, operation_id FROM operations "
+            "WHERE (user_id, client_id, operation_id) > (?, ?, ?) ORDER BY user_id, client_id, operation_id "
+            "LIMIT 1 OFFSET ?",
+            (*after_key, limit - 1),
+        )
+        bound = tuple(row) if row is not None else None
+        upper = " AND (user_id, client_id, operation_id) <= (?, ?, ?)" if bound is not None else ""
+        self._cursor.execute(
+            f"DELETE FROM operations WHERE (user_id, client_id, operation_id) > (?, ?, ?){upper} "  # noqa: S608
+            "AND created_at < ? AND verdict != 'conflict'",
+            (*after_key, *(bound or ()), before),
+        )
+        return bound
+
+    def trim_records(self, *, before: Millis, limit: int) -> int:
+        """Remove settled conflicts and ended syncs from before a moment, at most `limit` of each."""
+        self._cursor.execute(
+            "DELETE FROM conflicts WHERE conflict_id IN "
+            "(SELECT conflict_id FROM conflicts WHERE is_open = 0 AND created_at < ? LIMIT ?)",
+            (before, limit),
+        )
+        removed = int(self._cursor.rowcount)
+        self._cursor.execute(
+            "DELETE FROM syncs WHERE sync_id IN "
+            "(SELECT sync_id FROM syncs WHERE ended_at IS NOT NULL AND started_at < ? LIMIT ?)",
+            (before, limit),
+        )
+        return removed + int(self._cursor.rowcount)
+
+    # --- statements ------------------------------------------------------------------------------------------------
+
+    def _insert(self, table: str, columns: str, rows: Iterable[Sequence[Any]], *, verb: str = "INSERT") -> None:
+        # One statement for all rows: the driver gives up the interpreter lock once, not once a row.
+        wanted = list(rows)
+        if not wanted:
+            return
+        width = len(wanted[0])
+        mark = f"({', '.join('?' * width)})"
+        for start in range(0, len(wanted), MAX_VARIABLES // width):
+            chunk = wanted[start : start + MAX_VARIABLES // width]
+            values = ", ".join([mark] * len(chunk))
+            sql = f"{verb} INTO {table} ({columns}) VALUES {values}"
+            self._cursor.execute(sql, tuple(chain.from_iterable(chunk)))
+
+    def _delete(self, table: str, columns: Sequence[str], keys: Iterable[Sequence[Any]]) -> None:
+        wanted = list(keys)
+        names = ", ".join(columns)
+        mark = f"({', '.join('?' * len(columns))})"
+        for start in range(0, len(wanted), MAX_VARIABLES // len(columns)):
+            chunk = wanted[start : start + MAX_VARIABLES // len(columns)]
+            values = ", ".join([mark] * len(chunk))
+            sql = f"DELETE FROM {table} WHERE ({names}) IN (VALUES {values})"  # noqa: S608
+            self._cursor.execute(sql, tuple(chain.from_iterable(chunk)))
+
+
+def _conflict_row(conflict: Conflict) -> tuple[Any, ...]:
+    columns = conflict._asdict()
+    for name in ("base", "server_data", "client_data", "fields"):
+        columns[name] = dump(columns[name])
+    for name in ("conflict_type", "operation_type", "suggested_strategy", "strategy"):
+        columns[name] = columns[name].value if columns[name] is not None else None
+    columns["is_open"] = int(conflict.is_open)
+    columns["resolved_data"] = dump(conflict.resolved_data) if conflict.resolved_data is not None else None
+    return tuple(columns.values())

@@ -1,0 +1,178 @@
+"""How records look on the wire (T3 contract, sections 3 to 5): rows of the store become members of messages."""
+
+from collections.abc import Sequence
+
+from sync_server.cursor import Cursor, format_cursor
+from sync_server.errors import ErrorCode
+from sync_server.orders import Decided
+from sync_server.protocol.codec import JsonText
+from sync_server.protocol.messages import (
+    ConflictNotice,
+    ConflictView,
+    OperationResult,
+    ServerUpdate,
+    ServerUpdates,
+    UpdateData,
+    UpdateItem,
+)
+from sync_server.records import Conflict, Decision, Update
+from sync_server.types import Json, Verdict, format_id, format_time
+
+
+def entity_text(entity_id: str, data: str) -> JsonText:
+    """The entity's stored JSON text with its id in front, spliced and not parsed.
+
+    >>> entity_text("124", '{"title":"x"}'), entity_text("a", "{}")
+    ('{"id":124,"title":"x"}', '{"id":"a"}')
+    """
+    wire = format_id(entity_id)
+    head = f'{{"id":{wire}' if isinstance(wire, int) else f'{{"id":"{wire}"'
+    return JsonText(f"{head},{data[1:]}" if len(data) > len("{}") else f"{head}}}")
+
+
+def update_data(update: Update) -> UpdateData:
+    view: UpdateData = {
+        "operation_type": update.operation_type,
+        "version": update.version,
+        "data": entity_text(update.entity_id, update.data) if update.data is not None else None,
+        "modified_at": format_time(update.modified_at),
+        "modified_by": format_id(update.modified_by),
+    }
+    if update.reason is not None:
+        view["reason"] = update.reason
+    return view
+
+
+def update_item(update: Update) -> UpdateItem:
+    return {
+        "entity_type": update.entity_type,
+        "entity_id": format_id(update.entity_id),
+        "space_id": update.space_id,
+        "seq": update.seq,
+        **update_data(update),
+    }
+
+
+def server_update(update: Update, cursor: Cursor, *, is_snapshot: bool = False) -> ServerUpdate:
+    return {
+        "type": "server_update",
+        "message_id": f"msg_server_{update.seq}",
+        "timestamp": format_time(update.modified_at),
+        "update_type": "snapshot" if is_snapshot else "incremental",
+        "entity_type": update.entity_type,
+        "entity_id": format_id(update.entity_id),
+        "space_id": update.space_id,
+        "seq": update.seq,
+        "cursor": format_cursor(cursor),
+        "update_data": update_data(update),
+    }
+
+
+def server_updates(updates: Sequence[Update], cursor: Cursor, *, is_snapshot: bool = False) -> ServerUpdates:
+    """Several changes in one frame; `cursor` is where a client stands that has taken them all."""
+    newest = updates[-1]
+    return {
+        "type": "server_updates",
+        "message_id": f"msg_server_{newest.seq}",
+        "timestamp": format_time(newest.modified_at),
+        "update_type": "snapshot" if is_snapshot else "incremental",
+        "cursor": format_cursor(cursor),
+        "updates": [update_item(update) for update in updates],
+    }
+
+
+def conflict_view(conflict: Conflict) -> ConflictView:
+    view: ConflictView = {
+        "conflict_id": conflict.conflict_id,
+        "conflict_type": conflict.conflict_type.value,
+        "entity_type": conflict.entity_type,
+        "entity_id": format_id(conflict.entity_id),
+        "space_id": conflict.space_id,
+        "operation_id": conflict.operation_id,
+        "base_data": conflict.base,
+        "server_data": {
+            "version": conflict.server_version,
+            "data": conflict.server_data,
+            "modified_at": format_time(conflict.server_modified_at),
+            "modified_by": format_id(conflict.server_modified_by),
+        },
+        "client_data": {
+            "version": conflict.client_version,
+            "data": conflict.client_data,
+            "modified_at": format_time(conflict.client_modified_at),
+            "operation_type": conflict.operation_type.value,
+        },
+        "conflict_fields": list(conflict.fields),
+        "suggested_strategy": conflict.suggested_strategy,
+        "rule": conflict.rule,
+        "status": "open" if conflict.is_open else "resolved",
+        "timestamp": format_time(conflict.created_at),
+    }
+    resolution = conflict_resolution(conflict)
+    if resolution is not None:
+        view["resolution"] = resolution
+    return view
+
+
+def conflict_resolution(conflict: Conflict) -> Json | None:
+    """How a settled conflict ended: by which strategy, with what data, and by whom unless a rule did it."""
+    if conflict.strategy is None:
+        return None
+    resolution: Json = {"strategy": conflict.strategy, "resolved_data": conflict.resolved_data}
+    if conflict.resolved_at is not None:
+        resolution["resolved_at"] = format_time(conflict.resolved_at)
+    if conflict.resolved_by is not None:
+        resolution["resolved_by"] = format_id(conflict.resolved_by)
+    return resolution
+
+
+def conflict_notice(conflict: Conflict) -> ConflictNotice:
+    notice: ConflictNotice = {
+        "type": "conflict",
+        "message_id": f"msg_{conflict.conflict_id}",
+        "timestamp": format_time(conflict.created_at),
+        "conflict": conflict_view(conflict),
+        "requires_manual_resolution": conflict.is_open,
+    }
+    resolution = conflict_resolution(conflict)
+    if resolution is not None:
+        notice["resolution"] = resolution
+    return notice
+
+
+def operation_result(decided: Decided) -> OperationResult:
+    """The reply to one operation (contract 3, `operation_results`)."""
+    decision = decided.decision
+    result: OperationResult = {
+        "operation_id": decision.operation_id,
+        "operation_type": decision.operation_type.value,
+        "entity_type": decision.entity_type,
+        "success": decision.verdict.is_success,
+        "verdict": decision.verdict,
+        "rule": str(decision.rule),
+        "entity_id": format_id(decision.entity_id) if decision.entity_id is not None else None,
+    }
+    if decision.verdict is not Verdict.REJECTED:
+        text = decided.data
+        result["new_version"] = decision.version
+        result["data"] = (
+            entity_text(decision.entity_id, text) if decision.entity_id is not None and text is not None else None
+        )
+    _add_outcome(result, decided, decision)
+    return result
+
+
+def _add_outcome(result: OperationResult, decided: Decided, decision: Decision) -> None:
+    if decided.duplicate:
+        result["duplicate"] = True
+    if decision.seq is not None:
+        result["seq"] = decision.seq
+    if decision.conflict_id is not None:
+        result["conflict_id"] = decision.conflict_id
+    if decision.error is not None and decision.error_code is not None:
+        result["error"] = decision.error
+        result["error_code"] = decision.error_code
+        result["details"] = decision.details if decision.details is not None else {}
+    if decision.verdict is Verdict.CONFLICT:
+        result["error"] = "This operation waits in an open conflict; resolve it."
+        result["error_code"] = ErrorCode.CONFLICT

@@ -1,0 +1,265 @@
+"""A real server on a real socket, and a client that checks every frame it gets."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import uvicorn
+import websockets
+from pydantic import ConfigDict, TypeAdapter
+from websockets.asyncio.client import ClientConnection, connect
+
+from sync_server.app import create_app
+from sync_server.auth import issue_token
+from sync_server.clock import now_ms
+from sync_server.config import Settings
+from sync_server.protocol.messages import ServerMessage
+from sync_server.server import SyncHttpProtocol, SyncWebSocketProtocol, listening_socket
+from sync_server.services import Services
+from sync_server.types import UserId
+
+SECRET = "a secret for tests, at least 32 bytes long"
+TIMEOUT_S = 5.0
+"""The bound of every wait for something that must come."""
+QUIET_S = 0.2
+"""How long nothing must come, where a test says that nothing comes."""
+_SERVER_MESSAGE: TypeAdapter[Any] = TypeAdapter(ServerMessage, config=ConfigDict(extra="forbid"))
+
+Message = dict[str, Any]
+
+
+def token_for(user: str, *, ttl_s: int = 3_600) -> str:
+    return issue_token(SECRET, UserId(user), ttl_s=ttl_s, now=now_ms())
+
+
+def settings_for(data_dir: Path, **changes: Any) -> Settings:
+    defaults: dict[str, Any] = {"data_dir": data_dir, "port": 0, "auth_secret": SECRET, "frames_burst": 100_000}
+    return Settings(**{**defaults, "operations_per_minute": 10_000_000, **changes})
+
+
+class RunningServer:
+    """A server in the test's own event loop, reached over TCP like any other."""
+
+    def __init__(self, port: int, services: Services) -> None:
+        self.port = port
+        self.services = services
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/api/sync/ws"
+
+    @property
+    def http_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @asynccontextmanager
+    async def client(self, user: str = "1", client_id: str = "client_a", **greeting: Any) -> AsyncIterator["Client"]:
+        """A client that is READY."""
+        async with open_client(self.ws_url, client_id) as client:
+            await client.greet(token=token_for(user), **greeting)
+            yield client
+
+
+@asynccontextmanager
+async def running_server(data_dir: Path, **changes: Any) -> AsyncIterator[RunningServer]:
+    settings = settings_for(data_dir, **changes)
+    app = create_app(settings, SECRET)
+    config = uvicorn.Config(
+        app, http=SyncHttpProtocol, ws=SyncWebSocketProtocol, loop="none", lifespan="on", log_config=None,
+        access_log=False, ws_max_size=settings.max_message_bytes + 65_536, ws_per_message_deflate=False,
+        ws_ping_interval=None, timeout_graceful_shutdown=2,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    listener = listening_socket("127.0.0.1", 0)
+    task = asyncio.create_task(server._serve(sockets=[listener]))
+    while not server.started:
+        if task.done():
+            await task
+        await asyncio.sleep(0)
+    try:
+        yield RunningServer(listener.getsockname()[1], app.state.services)
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+class Client:
+    """One WebSocket client. `greet` it, then `sync`; frames that answer nothing are kept in order for `next`."""
+
+    def __init__(self, ws: ClientConnection, client_id: str) -> None:
+        self.ws = ws
+        self.client_id = client_id
+        self.cursor: str | None = None
+        self._inbox: list[Message] = []
+        self._count = 0
+
+    async def send(self, **message: Any) -> None:
+        await self.ws.send(json.dumps(message))
+
+    async def receive(self, *, timeout_s: float = TIMEOUT_S) -> Message:
+        """The next frame from the socket, checked against the schema of what a server sends."""
+        raw = await asyncio.wait_for(self.ws.recv(), timeout_s)
+        message: Message = json.loads(raw)
+        _SERVER_MESSAGE.validate_python(message)
+        return message
+
+    async def next(self, *types: str, timeout_s: float = TIMEOUT_S) -> Message:
+        """The next frame, of one of these types if any are named; others stay for later."""
+        for index, message in enumerate(self._inbox):
+            if not types or message["type"] in types:
+                return self._inbox.pop(index)
+        while True:
+            message = await self.receive(timeout_s=timeout_s)
+            if not types or message["type"] in types:
+                return message
+            self._inbox.append(message)
+
+    async def nothing(self, *types: str) -> None:
+        """Fails if such a frame comes within a moment."""
+        try:
+            message = await self.next(*types, timeout_s=QUIET_S)
+        except TimeoutError:
+            return
+        raise AssertionError(message)
+
+    async def close_code(self, *, timeout_s: float = TIMEOUT_S) -> int:
+        """The code with which the server closes; frames before it are kept."""
+        try:
+            while True:
+                self._inbox.append(await self.receive(timeout_s=timeout_s))
+        except websockets.ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd is not None else 1006
+
+    async def greet(self, *, token: str | None = None, **greeting: Any) -> Message:
+        await self.send(type="handshake", message_id="hello", client_id=self.client_id, token=token, **greeting)
+        reply = await self.next("handshake")
+        if token is not None and reply["auth"]["success"]:
+            self.cursor = reply["auth"]["cursor"]
+        return reply
+
+    async def sync(self, *operations: Message, **request: Any) -> Message:
+        """The `data` of the response to one request with these operations."""
+        self._count += 1
+        message_id = f"sync_{self._count}"
+        data: Message = {"client_id": self.client_id, "request_id": message_id, "operations": list(operations), **request}
+        if "client_state" not in request and self.cursor is not None:
+            data["client_state"] = {"cursor": self.cursor}
+        await self.send(type="sync", message_id=message_id, data=data)
+        reply = await self.next("sync_response", "error")
+        assert reply["type"] == "sync_response", reply
+        assert reply["message_id"] == message_id
+        response: Message = reply["data"]
+        self.cursor = response["new_client_state"]["cursor"]
+        return response
+
+    async def do(self, operation: Message, **request: Any) -> Message:
+        """The result of one operation."""
+        result: Message = (await self.sync(operation, **request))["operation_results"][0]
+        return result
+
+
+@asynccontextmanager
+async def open_client(url: str, client_id: str, **options: Any) -> AsyncIterator[Client]:
+    async with connect(url, compression=None, max_size=None, close_timeout=1, **options) as ws:
+        yield Client(ws, client_id)
+
+
+def create(operation_id: str, entity_type: str = "note", *, entity_id: str | None = None, **data: Any) -> Message:
+    operation: Message = {
+        "operation_id": operation_id, "operation_type": "create", "entity_type": entity_type, "data": data,
+    }  # fmt: skip
+    return operation if entity_id is None else {**operation, "entity_id": entity_id}
+
+
+def update(operation_id: str, entity_id: Any, before_version: int | None, **changes: Any) -> Message:
+    return {
+        "operation_id": operation_id, "operation_type": "update", "entity_type": "note", "entity_id": entity_id,
+        "before_version": before_version, "changes": changes,
+    }  # fmt: skip
+
+
+def delete(operation_id: str, entity_id: Any, before_version: int | None = None, entity_type: str = "note") -> Message:
+    return {
+        "operation_id": operation_id, "operation_type": "delete", "entity_type": entity_type, "entity_id": entity_id,
+        "before_version": before_version,
+    }  # fmt: skip
+
+
+class ServerProcess:
+    """The server as a process of its own, to be killed."""
+
+    def __init__(self, data_dir: Path, **environment: str) -> None:
+        self.port = free_port()
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("SYNC_")},
+            "SYNC_DATA_DIR": str(data_dir),
+            "SYNC_PORT": str(self.port),
+            "SYNC_AUTH_SECRET": SECRET,
+            **environment,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/api/sync/ws"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start and return once it accepts connections."""
+        root = Path(__file__).parent.parent
+        command = [sys.executable, str(root / "run_server.py")]
+        self._process = subprocess.Popen(
+            command, cwd=root, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert self._process.stdout is not None
+        lines = []
+        for line in self._process.stdout:
+            lines.append(line)
+            if b"ws://" in line:
+                return self
+        raise AssertionError(b"".join(lines).decode())
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._stop(signal.SIGKILL)
+
+    def terminate(self) -> int:
+        """SIGTERM; returns the exit status."""
+        return self._stop(signal.SIGTERM)
+
+    def _stop(self, number: signal.Signals) -> int:
+        assert self._process is not None
+        self._process.send_signal(number)
+        assert self._process.stdout is not None
+        self._process.stdout.read()
+        self._process.stdout.close()
+        return self._process.wait(timeout=30)
+
+
+@contextmanager
+def server_process(data_dir: Path, **environment: str) -> Iterator[ServerProcess]:
+    process = ServerProcess(data_dir, **environment).start()
+    try:
+        yield process
+    finally:
+        if process._process is not None and process._process.poll() is None:
+            process.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
