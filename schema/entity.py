@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Required, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from typing_extensions import Required, TypedDict
+from typing_extensions import TypedDict
 
 from schema.policy import DeletePolicy, Merge, Reference, Rules, Unique
 from sync_server.types import IDENTIFIER_PATTERN, MAX_WIRE_INTEGER, EntityType, Json, Strategy, format_id, parse_id
 
-EntityIdField = (
-    Annotated[int, Field(ge=1, le=MAX_WIRE_INTEGER)] | Annotated[str, Field(pattern=IDENTIFIER_PATTERN)]
-)
+EntityIdField = Annotated[int, Field(ge=1, le=MAX_WIRE_INTEGER)] | Annotated[str, Field(pattern=IDENTIFIER_PATTERN)]
 """An entity's id on the wire: an integer that the server assigned, or a string that a client chose."""
 
 

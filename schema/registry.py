@@ -14,7 +14,8 @@ def registry(models: Iterable[type[EntityModel]]) -> Registry:
     """The specs of these types by wire name.
 
     Raises:
-        TypeError: two types have one name, a reference names a type that is not among them, or a type is declared wrong.
+        TypeError: two types have one name, a reference names a type that is not among them, or a type is
+            declared wrong.
     """
     specs: dict[EntityType, EntitySpec] = {}
     for model in models:
@@ -26,7 +27,9 @@ def registry(models: Iterable[type[EntityModel]]) -> Registry:
     for spec in specs.values():
         for name, reference in spec.references.items():
             if reference.entity_type not in specs:
-                message = f"{spec.entity_type}.{name} refers to {reference.entity_type!r}, which no entity type is named"
+                message = (
+                    f"{spec.entity_type}.{name} refers to {reference.entity_type!r}, which no entity type is named"
+                )
                 raise TypeError(message)
     return specs
 

@@ -189,5 +189,3 @@ def _observe_collection(phase: str, _info: dict[str, int]) -> None:
         _collection_began_s = monotonic_s()
     else:
         metrics.GC_PAUSE_SECONDS.observe(monotonic_s() - _collection_began_s)
-
-

@@ -80,7 +80,9 @@ class Connection:
                 if event["type"] == "websocket.disconnect":
                     break
                 frame = event.get("text")
-                await self._carry_out(self._machine.receive(frame if frame is not None else event["bytes"], now=monotonic_s()))
+                await self._carry_out(
+                    self._machine.receive(frame if frame is not None else event["bytes"], now=monotonic_s())
+                )
         finally:
             self._machine.closed()
             if self._closing is not None:
@@ -145,7 +147,9 @@ class Connection:
             self.send(error_frame(error, message_id=message.message_id))
         except Exception:  # noqa: BLE001  the one place where a bug becomes an answer without its text
             _log.exception("message_failed")
-            failure = CommandError(ErrorCode.SYNC_ERROR, "The server failed to handle this message; send it again later.")
+            failure = CommandError(
+                ErrorCode.SYNC_ERROR, "The server failed to handle this message; send it again later."
+            )
             self.send(error_frame(failure, message_id=message.message_id))
 
     def _start_close(self, code: CloseCode, reason: str) -> None:

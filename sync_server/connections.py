@@ -24,6 +24,7 @@ class Connections:
         self._ready: dict[tuple[UserId, ClientId], Connection] = {}
         self._of_user: dict[UserId, int] = {}
         self.is_draining = False
+        self._all_gone = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -50,6 +51,8 @@ class Connections:
 
     def remove(self, connection: Connection) -> None:
         self._open.pop(connection.connection_id, None)
+        if self.is_draining and not self._open:
+            self._all_gone.set()
         metrics.CONNECTIONS.set(len(self._open))
         if connection.principal is None:
             return
@@ -74,6 +77,8 @@ class Connections:
     async def drain(self, *, budget_s: float) -> None:
         """Send everybody away, spread over part of the budget, and return when they are gone or it is spent."""
         self.is_draining = True
+        if not self._open:
+            return
         until = monotonic_s() + budget_s
         leaving = tuple(self._open.values())
         pause_s = budget_s / 4 / max(1, len(leaving))
@@ -81,8 +86,11 @@ class Connections:
             connection.close(CloseCode.DRAINING, "the server restarts", retry_after_ms=_retry_after_ms(index))
             if pause_s > 0.001:  # noqa: PLR2004  shorter than the loop can sleep
                 await asyncio.sleep(min(pause_s, 0.01))
-        while self._open and monotonic_s() < until:
-            await asyncio.sleep(0.02)
+        try:
+            async with asyncio.timeout(until - monotonic_s()):
+                await self._all_gone.wait()
+        except TimeoutError:
+            pass  # who is still here is cut off
 
 
 def _retry_after_ms(index: int) -> int:

@@ -122,7 +122,9 @@ class CommandError(SyncServerError):
 class ProtocolError(SyncServerError):
     """The peer broke the protocol; the connection is closed with this code after an `error` frame."""
 
-    def __init__(self, close_code: CloseCode, message: str, *, error_code: ErrorCode = ErrorCode.VALIDATION_ERROR) -> None:
+    def __init__(
+        self, close_code: CloseCode, message: str, *, error_code: ErrorCode = ErrorCode.VALIDATION_ERROR
+    ) -> None:
         super().__init__(message)
         self.close_code = close_code
         self.message = message

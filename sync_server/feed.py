@@ -191,9 +191,7 @@ def update_of(change: Change) -> Update:
     )  # fmt: skip
 
 
-def _page(
-    reader: Reader, viewer: Viewer, cursor: Cursor, limit: int, until: Seq | None, *, newest_only: bool
-) -> Page:
+def _page(reader: Reader, viewer: Viewer, cursor: Cursor, limit: int, until: Seq | None, *, newest_only: bool) -> Page:
     head = reader.head()
     places = {p.space_id: p for p in reader.memberships(viewer.user_id) if viewer.follows(p.space_id)}
     cursor, resets = _anchored(cursor, head)
@@ -227,7 +225,11 @@ def _scan_page(reader: Reader, viewer: Viewer, cursor: Cursor, places: Places, l
     place = places.get(scan.space_id) if scan.space_id is not None else None
     if scan.kind is ScanKind.SNAPSHOT:
         rows = reader.states(
-            _snapshot_scans(scan, places), until=scan.until, entity_types=viewer.entity_types, limit=limit, live_only=True
+            _snapshot_scans(scan, places),
+            until=scan.until,
+            entity_types=viewer.entity_types,
+            limit=limit,
+            live_only=True,
         )
     elif place is not None and place.role is None:
         rows = reader.revoked_states(place.space_id, after=scan.after, revoked_at=place.seq, limit=limit)

@@ -285,9 +285,7 @@ class Hub:
 
     # --- pump ------------------------------------------------------------------------------------------------------
 
-    def _start_pump(
-        self, subscriber: Subscriber, cursor: Cursor, *, announce: bool, newest_only: bool = False
-    ) -> None:
+    def _start_pump(self, subscriber: Subscriber, cursor: Cursor, *, announce: bool, newest_only: bool = False) -> None:
         self._stop_pump(subscriber)
         work = self._pump(subscriber, cursor, announce=announce, newest_only=newest_only)
         subscriber.pump = asyncio.get_running_loop().create_task(work)
@@ -338,7 +336,9 @@ class Hub:
         subscriber.is_live = True
         subscriber.pump = None
         if announce:
-            subscriber.send({"type": "caught_up", "timestamp": format_time(self._feed.now()), "cursor": format_cursor(page.cursor)})
+            subscriber.send(
+                {"type": "caught_up", "timestamp": format_time(self._feed.now()), "cursor": format_cursor(page.cursor)}
+            )
         return True
 
     def _write_page(self, subscriber: Subscriber, start: Cursor, page: Page) -> None:
@@ -409,4 +409,3 @@ def _settled_notice(conflict: Conflict, version: int | None) -> Json:
         "resolved_data": resolution.get("resolved_data"),
         "new_version": version,
     }
-

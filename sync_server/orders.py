@@ -23,7 +23,8 @@ from sync_server.types import (
 class Order(NamedTuple):
     """One operation, its fields validated against the entity type; references may still name operations.
 
-    `raw` is the operation as it came, kept where it does not succeed. `body_hash` covers what the operation means and not when it was sent, so that a resend is recognised.
+    `raw` is the operation as it came, kept where it does not succeed. `body_hash` covers what the operation means and
+    not when it was sent, so that a resend is recognised.
     """
 
     operation_id: OperationId

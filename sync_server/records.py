@@ -79,7 +79,7 @@ class Change(NamedTuple):
 
 
 class Conflict(NamedTuple):
-    """A stored conflict: both sides, their common base and the rule that fired. Open until somebody or a rule settles it."""
+    """A stored conflict: both sides, their base and the rule that fired. Open until somebody or a rule settles it."""
 
     conflict_id: ConflictId
     conflict_type: ConflictType

@@ -266,10 +266,17 @@ class Round:
         key = EntityKey(conflict.entity_type, conflict.entity_id)
         entity = self._working.entities.get(key)
         strategy = order.strategy if order.strategy is not None else conflict.suggested_strategy
-        surroundings = Surroundings(self._working.entities, self._working.claims, self._working.live_children(key))
+        surroundings = Surroundings(
+            self._working.entities, self._working.claims, self._working.live_children(key), self._registry
+        )
         outcome = resolve(
-            conflict, entity, spec=spec, strategy=strategy, resolved_data=order.resolved_data,
-            surroundings=surroundings, operation_id=order.operation_id,
+            conflict,
+            entity,
+            spec=spec,
+            strategy=strategy,
+            resolved_data=order.resolved_data,
+            surroundings=surroundings,
+            operation_id=order.operation_id,
         )
         attempt = Attempt(
             order.operation_id, conflict.operation_type, key.entity_type, key.entity_id, conflict.space_id, {},
@@ -345,11 +352,9 @@ class Round:
         children: Sequence[Entity] = ()
         if attempt.operation_type is OperationType.DELETE and spec.entity_type in self._parents_of:
             children = self._working.live_children(EntityKey(attempt.entity_type, attempt.entity_id))
-        return Surroundings(self._working.entities, self._working.claims, children)
+        return Surroundings(self._working.entities, self._working.claims, children, self._registry)
 
-    def _apply(
-        self, batch: Batch, order: Order, attempt: Attempt, entity: Entity | None, outcome: Outcome
-    ) -> Decided:
+    def _apply(self, batch: Batch, order: Order, attempt: Attempt, entity: Entity | None, outcome: Outcome) -> Decided:
         if outcome.refusal is not None:
             return _reject(batch, order, self._now, outcome.refusal)
         conflicts = tuple(self._record(batch, attempt, entity, outcome, dispute) for dispute in outcome.disputes)
@@ -537,9 +542,7 @@ def _created(ref: str, created: dict[str, EntityId], field: str) -> EntityId:
     return entity_id
 
 
-def _decision(
-    batch: Batch, order: Order, now: Millis, verdict: Verdict, rule: str, entity: Entity | None
-) -> Decision:
+def _decision(batch: Batch, order: Order, now: Millis, verdict: Verdict, rule: str, entity: Entity | None) -> Decision:
     retries = order.retry_of.retry_count + 1 if order.retry_of is not None else 0
     created_at = order.retry_of.created_at if order.retry_of is not None else now
     return Decision(
@@ -560,7 +563,7 @@ def _reject(batch: Batch, order: Order, now: Millis, refusal: Refusal) -> Decide
 
 def _numbered(result: Decided, numbers: dict[tuple[EntityKey, int], Seq]) -> Decided:
     decision = result.decision
-    if result.duplicate and decision.seq != 0 or decision.seq is None:
+    if (result.duplicate and decision.seq != 0) or decision.seq is None:
         return result
     key = EntityKey(EntityType(decision.entity_type or ""), EntityId(decision.entity_id or ""))
     return result._replace(decision=decision._replace(seq=numbers[key, decision.version or 0]))
@@ -574,9 +577,7 @@ def _has_failed(results: Iterable[Decided]) -> bool:
     return any(not result.decision.verdict.is_success for result in results)
 
 
-def _sync_record(
-    batch: Batch, results: Sequence[Decided], before: SyncRecord | None, now: Millis
-) -> SyncRecord:
+def _sync_record(batch: Batch, results: Sequence[Decided], before: SyncRecord | None, now: Millis) -> SyncRecord:
     """The record of the batch's sync, with this batch counted in; a resent operation is not counted again."""
     fresh = [result.decision.verdict for result in results if not result.duplicate]
     retried = sum(order.retry_of is not None for order in batch.orders)
@@ -615,4 +616,3 @@ def request_status(results: Sequence[Decided]) -> SyncStatus:
     if verdicts and not any(verdict.is_success for verdict in verdicts):
         return SyncStatus.FAILED
     return SyncStatus.SUCCESS
-

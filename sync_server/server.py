@@ -1,4 +1,4 @@
-"""Our uvicorn: its own listening socket, deadlines for slow handshakes, frames straight to transports, a graceful stop."""
+"""Our uvicorn: a listening socket of our own, deadlines for slow handshakes, direct writes, a graceful stop."""
 
 import asyncio
 import socket
@@ -20,7 +20,7 @@ from sync_server.sockets import TRANSPORT_EXTENSION
 HEADER_DEADLINE_S = 10.0
 """How long a peer may take for the headers of its first request; neither uvicorn nor httptools bounds it."""
 RECEIVE_BUFFER_BYTES = 65_536
-"""SO_RCVBUF: a small one keeps a peer that floods tiny frames from starving the others (docs/decisions/0005-server.md)."""
+"""SO_RCVBUF: a small one keeps a peer that floods tiny frames from starving the others."""
 USER_TIMEOUT_MS = 25_000
 """TCP_USER_TIMEOUT: what a peer has not acknowledged for so long ends its connection."""
 BACKLOG = 2_048
@@ -74,7 +74,7 @@ class SyncServer(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's signature
         """The first signal drains, a second one stops at once."""
         if self._loop is None or self._drain is not None:
             self.should_exit = self.force_exit = True
@@ -145,7 +145,9 @@ def listening_socket(host: str, port: int) -> socket.socket:
     Raises:
         OSError: the address is taken, or not this machine's.
     """
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,6 +1,7 @@
 """The background job that trims what is older than its retention: the log, tombstones, verdicts, old syncs."""
 
 import asyncio
+from functools import partial
 
 import structlog
 
@@ -65,12 +66,17 @@ class Trimmer:
     async def _trim_verdicts(self, before: Millis) -> None:
         key: tuple[str, str, str] | None = ("", "", "")
         while key is not None:
-            start = key
-            key = await self._committer.perform(
-                lambda writer, _: (writer.trim_decisions(before=before, after_key=start, limit=CHUNK), Committed())
-            )
-        while await self._committer.perform(lambda writer, _: (writer.trim_records(before=before, limit=CHUNK), Committed())):
+            key = await self._committer.perform(partial(_trim_decisions, before, key))
+        while await self._committer.perform(
+            lambda writer, _: (writer.trim_records(before=before, limit=CHUNK), Committed())
+        ):
             pass
+
+
+def _trim_decisions(
+    before: Millis, after_key: tuple[str, str, str], writer: Writer, _now: Millis
+) -> tuple[tuple[str, str, str] | None, Committed]:
+    return writer.trim_decisions(before=before, after_key=after_key, limit=CHUNK), Committed()
 
 
 def _trim_changes(writer: Writer, until: Seq) -> tuple[int, Seq]:

@@ -35,6 +35,7 @@ class Users:
         """After this the user and their personal space exist."""
         if user_id in self._known:
             return
+
         def create(writer: Writer, now: Millis) -> tuple[None, Committed]:
             _create_user(writer, user_id, now)
             return None, Committed()

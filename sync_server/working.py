@@ -52,7 +52,7 @@ class Entities(Mapping[EntityKey, Entity]):
 
     def copy(self) -> "Entities":
         twin = Entities(self._reader)
-        twin._known = dict(self._known)  # noqa: SLF001  its own class
+        twin._known = dict(self._known)
         return twin
 
     def get(self, key: EntityKey, default: Entity | None = None) -> Entity | None:  # type: ignore[override]
@@ -100,7 +100,7 @@ class Claims(Mapping[Claim, EntityId]):
 
     def copy(self) -> "Claims":
         twin = Claims(self._reader)
-        twin._known = dict(self._known)  # noqa: SLF001  its own class
+        twin._known = dict(self._known)
         twin.released, twin.taken = set(self.released), dict(self.taken)
         return twin
 
@@ -189,13 +189,11 @@ class Working:
         }
         kind = _operation_type(before, deleted=deleted)
         text = dump(data)
-        self.changes.append(
-            Change(
-                Seq(0), space_id, *key, after.version, kind, text, dump(previous),
-                dump(submitted) if submitted else None, origin.rule, origin.timestamp, self.now, origin.user_id,
-                origin.client_id, origin.operation_id,
-            )  # fmt: skip
-        )
+        change = Change(
+            Seq(0), space_id, *key, after.version, kind, text, dump(previous), dump(submitted) if submitted else None,
+            origin.rule, origin.timestamp, self.now, origin.user_id, origin.client_id, origin.operation_id,
+        )  # fmt: skip
+        self.changes.append(change)
         revision = Revision(
             after.version, kind, data, previous, submitted, origin.timestamp, self.now, origin.user_id, origin.client_id
         )
@@ -239,14 +237,16 @@ class Working:
         version, created_at, created_seq = 1, self.now, Seq(0)
         if before is not None:
             version, created_at, created_seq = before.version + 1, before.created_at, before.created_seq
-        return Entity(
-            *key, space_id, version, data, deleted, created_at, self.now, origin.user_id, created_seq, Seq(0)
-        )
+        return Entity(*key, space_id, version, data, deleted, created_at, self.now, origin.user_id, created_seq, Seq(0))
 
     def _link(self, before: Entity | None, after: Entity) -> None:
         spec = self._registry[after.entity_type]
         if spec.unique:
-            held = set(claims_of(spec, before.space_id, before.data)) if before is not None and not before.deleted else set()
+            held = (
+                set(claims_of(spec, before.space_id, before.data))
+                if before is not None and not before.deleted
+                else set()
+            )
             wanted = set(claims_of(spec, after.space_id, after.data)) if not after.deleted else set()
             self.claims.move(after.entity_id, held - wanted, wanted - held)
         if spec.references:
@@ -255,9 +255,7 @@ class Working:
 
     def _save_parents(self, writer: Writer, entities: list[Entity]) -> None:
         referring = [entity for entity in entities if self._registry[entity.entity_type].references]
-        replaced = [
-            entity for entity in referring if entity.version > 1
-        ]
+        replaced = [entity for entity in referring if entity.version > 1]
         links = [
             (*parent, *entity.key, name)
             for entity in referring

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
 import uvicorn
 import websockets
 from pydantic import ConfigDict, TypeAdapter
@@ -59,6 +60,11 @@ class RunningServer:
     @property
     def http_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def http(self, user: str | None = "1", **options: Any) -> httpx.AsyncClient:
+        """An HTTP client with the user's token, or with none."""
+        headers = {"Authorization": f"Bearer {token_for(user)}"} if user is not None else {}
+        return httpx.AsyncClient(base_url=self.http_url, headers=headers, timeout=TIMEOUT_S, **options)
 
     @asynccontextmanager
     async def client(self, user: str = "1", client_id: str = "client_a", **greeting: Any) -> AsyncIterator["Client"]:
@@ -150,7 +156,12 @@ class Client:
         """The `data` of the response to one request with these operations."""
         self._count += 1
         message_id = f"sync_{self._count}"
-        data: Message = {"client_id": self.client_id, "request_id": message_id, "operations": list(operations), **request}
+        data: Message = {
+            "client_id": self.client_id,
+            "request_id": message_id,
+            "operations": list(operations),
+            **request,
+        }
         if "client_state" not in request and self.cursor is not None:
             data["client_state"] = {"cursor": self.cursor}
         await self.send(type="sync", message_id=message_id, data=data)

@@ -9,7 +9,7 @@ Items = Sequence[Hashable]
 NO_PARTNER = -1
 MAX_ITEMS = 8_000
 """Longer regions, both sides together and their common ends aside, count as replaced whole."""
-MAX_CELLS = 16_000_000
+MAX_CELLS = 8_000_000
 """Bound of the product of lengths, summed over the regions that have no items of their own to hold on to."""
 MAX_DEPTH = 4
 """How often a region is split at items that only inside it occur once."""

@@ -5,12 +5,12 @@ from sync_server.connection import Connection, failed
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.handlers.operations import Defaults, order_of
 from sync_server.orders import Batch, Decided
+from sync_server.protocol.codec import JsonText
 from sync_server.protocol.messages import Operation, Resolution, ResolveConflict
 from sync_server.protocol.validation import validation_error
 from sync_server.services import Services
 from sync_server.types import ClientId, Json, OperationType, SyncId, UserId
 from sync_server.users import home_of
-from sync_server.views import entity_text
 
 
 async def settle(services: Services, connection: Connection, message: ResolveConflict) -> None:
@@ -58,7 +58,7 @@ def _reply(resolution: Resolution, decided: Decided) -> Json:
     return {
         "success": True,
         "conflict_id": resolution.conflict_id,
-        "resolved_data": entity_text(decision.entity_id, decided.data) if decided.data is not None else None,
+        "resolved_data": JsonText(decided.data) if decided.data is not None else None,
         "new_version": decision.version,
     }
 

@@ -42,7 +42,7 @@ class Defaults(NamedTuple):
 
 
 def order_of(operation: Operation, raw: Json, registry: Registry, defaults: Defaults) -> Order:
-    """The order for one well-formed operation. One that cannot be done carries its refusal, which becomes its verdict."""
+    """The order for one well-formed operation; one that cannot be done carries its refusal, its verdict to be."""
     spec = registry.get(EntityType(operation.entity_type)) if operation.entity_type is not None else None
     reference = operation.entity_id.ref if isinstance(operation.entity_id, Ref) else None
     order = Order(
@@ -99,7 +99,9 @@ def _entity_id(operation: Operation) -> EntityId | None:
 
 def _require_own_id(entity_id: EntityId) -> None:
     if entity_id.isascii() and entity_id.isdigit():
-        raise validation_error("entity_id", "must not be a number when a client chooses it; use a UUID or a ULID, or leave it out")
+        raise validation_error(
+            "entity_id", "must not be a number when a client chooses it; use a UUID or a ULID, or leave it out"
+        )
 
 
 def _strategy(operation: Operation, defaults: Defaults) -> Strategy | None:

@@ -18,7 +18,9 @@ async def subscribe(services: Services, connection: Connection, message: Subscri
     for space_id in viewer.spaces or ():
         place = places.get(space_id)
         if place is None or place.role is None:
-            raise CommandError(ErrorCode.NOT_FOUND, "There is no such space.", details={"field": "spaces", "space_id": space_id})
+            raise CommandError(
+                ErrorCode.NOT_FOUND, "There is no such space.", details={"field": "spaces", "space_id": space_id}
+            )
     await services.hub.narrow(subscriber, viewer, cursor)
     connection.send(
         {

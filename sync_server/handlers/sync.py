@@ -129,7 +129,9 @@ async def perform(
         if isinstance(operation, RefusedOperation):
             results.append(_refused(operation))
         elif index in by_index:
-            results.append({**operation_result(by_index[index]), "entity_type": _type_named(operation, by_index[index])})
+            results.append(
+                {**operation_result(by_index[index]), "entity_type": _type_named(operation, by_index[index])}
+            )
         else:
             results.append(await _page_read(services, user_id, operation))
     return results, decided
@@ -175,7 +177,9 @@ async def _page_read(services: Services, user_id: UserId, operation: Operation) 
         cursor = parse_cursor(operation.cursor) if operation.cursor is not None else services.feed.beginning
         page = await services.feed.page(viewer, cursor, limit=operation.limit)
     except CommandError as error:
-        return _refused(RefusedOperation(operation.operation_id, operation.operation_type, operation.entity_type, error))
+        return _refused(
+            RefusedOperation(operation.operation_id, operation.operation_type, operation.entity_type, error)
+        )
     return {
         "operation_id": operation.operation_id,
         "operation_type": operation.operation_type.value,
@@ -285,4 +289,3 @@ def _moment(text: str) -> Millis:
         return parse_time(text)
     except ValueError:
         raise validation_error("client_state.last_sync_time", "must be a moment such as 2024-01-10T10:00:00Z") from None
-

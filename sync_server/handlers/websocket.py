@@ -92,7 +92,9 @@ def _socket(scope: Scope, send: Send, buffer_bytes: int) -> Socket:
 async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, error: CommandError) -> None:
     await receive()
     if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close", "code": 1013 if error.code.is_retryable else 1008, "reason": error.message})
+        await send(
+            {"type": "websocket.close", "code": 1013 if error.code.is_retryable else 1008, "reason": error.message}
+        )
         return
     headers: list[Any] = [(b"content-type", b"application/json")]
     if error.retry_after_ms is not None:

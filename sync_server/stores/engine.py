@@ -34,7 +34,9 @@ def open_engine(database_url: str) -> Engine:
         message = "SYNC_DATABASE_URL is no database URL; write it as sqlite:////absolute/path/sync.db"
         raise ConfigurationError(message) from None
     if url.get_backend_name() != "sqlite":
-        message = f"SYNC_DATABASE_URL: {url.get_backend_name()!r} is not supported; use sqlite:////absolute/path/sync.db"
+        message = (
+            f"SYNC_DATABASE_URL: {url.get_backend_name()!r} is not supported; use sqlite:////absolute/path/sync.db"
+        )
         raise ConfigurationError(message)
     if url.database is not None and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)

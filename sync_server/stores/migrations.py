@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import schema.migrations
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -10,6 +9,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError as AlembicError
 from sqlalchemy import Connection, Engine
 
+import schema.migrations
 from sync_server.errors import ConfigurationError
 
 

@@ -59,6 +59,7 @@ SYNC_COLUMNS = ", ".join(SyncRecord._fields)
 _UPDATE_COLUMNS = (
     "seq, space_id, entity_type, entity_id, version, operation_type, data, modified_at, modified_by, client_id"
 )
+_STATE_COLUMNS = "seq, space_id, entity_type, entity_id, version, deleted, data, updated_at, modified_by, created_seq"
 _DELETE = OperationType.DELETE.value
 MAX_VARIABLES = 30_000
 """Placeholders in one statement; SQLite takes 32,766."""
@@ -110,7 +111,7 @@ class Reader:
         where, parameters = _type_filter(entity_types)
         live = " AND deleted = 0" if live_only else ""
         sql = (
-            f"SELECT seq, space_id, entity_type, entity_id, version, deleted, data, updated_at, modified_by, created_seq "  # noqa: S608
+            f"SELECT {_STATE_COLUMNS} "  # noqa: S608
             f"FROM entities WHERE space_id = ? AND seq > ? AND seq <= ?{live}{where} ORDER BY seq LIMIT ?"
         )
         found = [
@@ -292,7 +293,8 @@ class Reader:
 
     def client(self, user_id: UserId, client_id: str) -> ClientRecord | None:
         row = self._row(
-            "SELECT user_id, client_id, device, cursor, last_sync_time FROM clients WHERE user_id = ? AND client_id = ?",
+            "SELECT user_id, client_id, device, cursor, last_sync_time FROM clients "
+            "WHERE user_id = ? AND client_id = ?",
             (user_id, client_id),
         )
         return ClientRecord(row[0], row[1], orjson.loads(row[2]), row[3], row[4]) if row is not None else None

@@ -152,7 +152,7 @@ class Writer(Reader):
     # --- trimming --------------------------------------------------------------------------------------------------
 
     def trim_changes(self, *, until: Seq, limit: int) -> int:
-        """Remove the oldest rows of the log up to `until`, at most `limit`, and the tombstones that only they told of."""
+        """Remove the oldest rows of the log up to `until`, at most `limit`, with the tombstones they tell of."""
         floor = Seq(min(until, self.head().floor_seq + limit))
         self._cursor.execute(
             "DELETE FROM entities WHERE deleted = 1 AND seq <= ? AND (entity_type, entity_id) IN "
@@ -164,7 +164,9 @@ class Writer(Reader):
         self._cursor.execute("UPDATE log SET floor_seq = max(floor_seq, ?) WHERE log_id = 1", (floor,))
         return removed
 
-    def trim_decisions(self, *, before: Millis, after_key: tuple[str, str, str], limit: int) -> tuple[str, str, str] | None:
+    def trim_decisions(
+        self, *, before: Millis, after_key: tuple[str, str, str], limit: int
+    ) -> tuple[str, str, str] | None:
         """Remove old verdicts among the next `limit` ones; returns where to go on, None at the end."""
         row = self._row(
             "SELECT user_id, client_id, operation_id FROM operations "

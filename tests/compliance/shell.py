@@ -51,6 +51,7 @@ class MachinePeer:
         while self._machine.deadline <= end:
             self._now = max(self._now, self._machine.deadline)
             self._carry_out(self._machine.tick(self._now))
+            assert self._machine.deadline > self._now, "a tick at the deadline leaves the deadline where it was"
         self._now = end
 
     def drain(self) -> None:

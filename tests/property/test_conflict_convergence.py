@@ -175,6 +175,17 @@ class TestConvergence:
         assert replayed(queues, one).state == replayed(queues, other).state
 
 
+class TestCounting:
+    @settings(LAW)
+    @given(plans=QUEUES, shuffle=SHUFFLES)
+    def test_misses_nobody(self, plans, shuffle):
+        kinds = {edit.kind for plan in plans.values() for edits in plan for edit in edits}
+        plans = without(plans, "delete", *(kinds - {"likes"}))
+        queues = {client: queue_of(client, plan) for client, plan in plans.items()}
+        counted = [queue[-1].fields["likes"] - START["likes"] for queue in queues.values() if queue]
+        assert replayed(queues, shuffle).entity.data["likes"] == START["likes"] + sum(counted)
+
+
 MARK = re.compile("<[^>]+>")
 ANY_STRATEGY = st.sampled_from([None, *Strategy])
 

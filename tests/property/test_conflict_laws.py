@@ -2,7 +2,7 @@
 
 import copy
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from schema.policy import Merge
@@ -91,7 +91,7 @@ def cases(draw):
 
 
 class TestDeciding:
-    @settings(LAW, max_examples=150)
+    @settings(LAW, max_examples=300)
     @given(case=cases())
     def test_never_raises_is_repeatable_and_leaves_its_arguments_alone(self, case):
         before = copy.deepcopy(case[:3])
@@ -99,7 +99,7 @@ class TestDeciding:
         assert outcome == decide(*copy.deepcopy(case), now=10_000)
         assert case[:3] == before
 
-    @settings(LAW, max_examples=150)
+    @settings(LAW, max_examples=300)
     @given(case=cases())
     def test_gives_outcomes_that_say_what_they_do(self, case):
         attempt, entity, *_ = case
@@ -251,6 +251,9 @@ class TestMergingFields:
 class TestValues:
     @settings(LAW, max_examples=500)
     @given(one=JSON, other=JSON)
+    @example(one=1, other=True)
+    @example(one=[0.0], other=[False])
+    @example(one={"a": 1}, other={"a": 1.0})
     def test_are_equal_exactly_when_their_canonical_texts_are(self, one, other):
         assert equal(one, other) == (canonical_text(one) == canonical_text(other))
         assert equal(one, other) == (fingerprint(one) == fingerprint(other))

@@ -30,6 +30,13 @@ class TestBase:
         assert line.base("tags") == ["m"]
         assert line.is_contended("tags")
 
+    def test_is_what_the_client_sent_even_where_all_of_it_was_lost(self):
+        own = mine(a_revision(3, {"title": "r", "color": "m"}, {"color": ["c"]}, submitted={"title": "m"}))
+        rival = a_revision(2, {"title": "r", "color": "c"}, {"title": ["a"]})
+        line = lineage(an_update({}, 1), an_entity(own.data), [rival, own])
+        assert line.base("title") == "m"
+        assert line.is_contended("title")
+
     def test_of_a_field_that_was_absent_is_absent(self):
         assert lineage(an_update({}, 2), an_entity({}), [a_revision(3, {}, {"title": []})]).base("title") is ABSENT
 

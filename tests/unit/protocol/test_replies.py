@@ -17,6 +17,10 @@ class TestAnErrorFrame:
             "retry_after_ms": 250,
         }
 
+    def test_tells_that_one_may_try_again_at_once(self) -> None:
+        error = CommandError(ErrorCode.TIMEOUT, "It took too long.", retry_after_ms=0)
+        assert error_frame(error)["retry_after_ms"] == 0
+
     def test_leaves_out_what_is_not_known(self) -> None:
         frame = error_frame(CommandError(ErrorCode.NOT_FOUND, "No such entity."))
         assert set(frame) == {"type", "error", "error_code", "details", "retryable"}

@@ -63,6 +63,10 @@ class TestTheFirstProblem:
     def test_names_the_field_and_what_is_wrong(self, model: Any, value: object, problem: tuple[str, str]) -> None:
         assert problem_of(model, value) == problem
 
+    def test_says_nothing_of_the_fields_after_it(self) -> None:
+        value = {"client_id": 7, "operations": 7, "atomic": 7}
+        assert problem_of(SyncRequest, value) == ("client_id", "must be a string")
+
     def test_refuses_a_nul_in_a_name(self) -> None:
         assert problem_of(SyncRequest, {"client_id": "a\x00b"})[0] == "client_id"
 

@@ -1,0 +1,1 @@
+"""Benchmarks of the server beside the same work done raw; see docs/performance.md."""

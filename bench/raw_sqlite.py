@@ -1,0 +1,130 @@
+"""The server's writes without the server: the same rows into the same tables, by sqlite3 alone in one thread."""
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.notes import note
+from sync_server.stores.engine import SQLITE_PRAGMAS, open_engine
+from sync_server.stores.migrations import migrate
+from sync_server.stores.reader import CHANGE_COLUMNS, DECISION_COLUMNS, ENTITY_COLUMNS, SYNC_COLUMNS
+
+_EPOCH = "00000000"
+_START_MS = 1_760_000_000_000
+_ID_BLOCK = 1_000
+
+
+class Rows(NamedTuple):
+    """What one commit writes."""
+
+    entities: list[tuple[Any, ...]]
+    changes: list[tuple[Any, ...]]
+    operations: list[tuple[Any, ...]]
+    syncs: list[tuple[Any, ...]]
+
+
+def rows_of(first: int, count: int, *, per_sync: int) -> Rows:
+    """The rows of `count` creates by user 1, numbered from `first`; one sync for each `per_sync` of them."""
+    rows = Rows([], [], [], [])
+    for number in range(first, first + count):
+        _add_create(rows, number)
+    rows.syncs.extend(
+        (
+            _sync_id(number, per_sync), "1", "client", "success", _START_MS, _START_MS, per_sync, per_sync, 0, 0,
+            '["note"]', None,
+        )  # fmt: skip
+        for number in range(first, first + count, per_sync)
+    )
+    return rows
+
+
+def open_database(data_dir: Path) -> sqlite3.Connection:
+    """A database as the server makes it, with user 1 and their space; its connection has the server's pragmas."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    path = data_dir / "sync.db"
+    engine = open_engine(f"sqlite:///{path}")
+    migrate(engine)
+    engine.dispose()
+    connection = sqlite3.connect(path, isolation_level=None)
+    for pragma in SQLITE_PRAGMAS:
+        connection.execute(pragma)
+    connection.execute("INSERT INTO log (log_id, epoch, head_seq, floor_seq) VALUES (1, ?, 0, 0)", (_EPOCH,))
+    connection.execute("INSERT INTO users VALUES ('1', ?)", (_START_MS,))
+    connection.execute("INSERT INTO spaces VALUES ('u-1', '', '1', ?)", (_START_MS,))
+    connection.execute("INSERT INTO members VALUES ('u-1', '1', 'owner', 0)")
+    connection.execute("INSERT INTO id_blocks VALUES ('note', 1)")
+    return connection
+
+
+def write(connection: sqlite3.Connection, rows: Rows) -> None:
+    """One durable commit."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(_insert(ENTITY_COLUMNS, "entities"), rows.entities)
+    connection.executemany(_insert(CHANGE_COLUMNS, "changes"), rows.changes)
+    connection.executemany(_insert(DECISION_COLUMNS, "operations"), rows.operations)
+    connection.executemany(_insert(SYNC_COLUMNS, "syncs"), rows.syncs)
+    connection.execute("UPDATE log SET head_seq = head_seq + ?", (len(rows.changes),))
+    connection.execute("COMMIT")
+
+
+def fill(data_dir: Path, count: int) -> None:
+    """Make a database in which user 1 has `count` notes."""
+    connection = open_database(data_dir)
+    connection.execute("PRAGMA synchronous=OFF")
+    for first in range(1, count + 1, 10_000):
+        write(connection, rows_of(first, min(10_000, count + 1 - first), per_sync=100))
+    connection.execute("UPDATE id_blocks SET next_id = ?", (count + _ID_BLOCK,))
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+
+def commit_seconds(
+    connection: sqlite3.Connection, *, batch: int, per_sync: int, seconds: float, first: int = 1
+) -> list[float]:
+    """How long each commit of `batch` operations took, for so many seconds; making the rows is not counted."""
+    return list(_commits(connection, batch, per_sync, seconds, first))
+
+
+def _commits(connection: sqlite3.Connection, batch: int, per_sync: int, seconds: float, first: int) -> Iterator[float]:
+    spent = 0.0
+    while spent < seconds:
+        rows = rows_of(first, batch, per_sync=per_sync)
+        first += batch
+        began = time.perf_counter()
+        write(connection, rows)
+        taken = time.perf_counter() - began
+        spent += taken
+        yield taken
+
+
+def _add_create(rows: Rows, number: int) -> None:
+    entity_id, operation_id, moment = str(number), f"op_{number}", _START_MS + number
+    data = note(number)
+    text = json.dumps(data, separators=(",", ":"))
+    previous = json.dumps({name: [] for name in data}, separators=(",", ":"))
+    body_hash = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    rows.entities.append(("note", entity_id, "u-1", 1, text, 0, moment, moment, "1", number, number))
+    rows.changes.append(
+        (
+            number, "u-1", "note", entity_id, 1, "create", text, previous, None, "created", moment, moment, "1",
+            "client", operation_id,
+        )  # fmt: skip
+    )
+    rows.operations.append(
+        (
+            "1", "client", operation_id, body_hash, _sync_id(number, 100), "create", "note", entity_id, "applied",
+            "created", 1, number, None, None, None, None, None, 0, moment,
+        )  # fmt: skip
+    )
+
+
+def _sync_id(number: int, per_sync: int) -> str:
+    return "sync_" + hashlib.blake2b(str(number // per_sync * per_sync).encode(), digest_size=16).hexdigest()
+
+
+def _insert(columns: str, table: str) -> str:
+    return f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(columns.split(',')))})"
