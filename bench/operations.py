@@ -20,6 +20,8 @@ TITLE = "Durable operations"
 _ACK = b'"sync_response"'
 _APPLIED = b'"verdict":"applied"'
 ROUNDS = 3
+MOST_OPERATIONS_PER_S = 40_000
+"""For how many operations frames are made beforehand."""
 
 
 class Load(NamedTuple):
@@ -79,7 +81,8 @@ class Clients:
 
     def rate(self, seconds: float) -> float:
         """Operations a second, acknowledged, when each connection always waits for one frame."""
-        frames = {peer: self._frames(peer, round(20_000 / self._load.connections)) for peer in self._peers}
+        most = round(MOST_OPERATIONS_PER_S * seconds / self._load.connections / self._load.each)
+        frames = {peer: self._frames(peer, most) for peer in self._peers}
         with pinned(CLIENT_CORE):
             began = time.perf_counter()
             acknowledged = 0
@@ -94,8 +97,9 @@ class Clients:
                             continue
                         acknowledged += _applied(payload, self._load.each)
                         waiting -= 1
-                        if time.perf_counter() - began < seconds:
-                            peer.send(next(frames[peer]))
+                        frame = next(frames[peer], None) if time.perf_counter() - began < seconds else None
+                        if frame is not None:
+                            peer.send(frame)
                             waiting += 1
             return acknowledged / (time.perf_counter() - began)
 

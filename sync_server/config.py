@@ -87,13 +87,13 @@ class Settings(BaseSettings):
     """Operations of one user over all doors; more are answered with RATE_LIMIT_EXCEEDED."""
     frames_per_second: Count = 200
     """Steady rate of frames that one connection may send; a faster one is closed with 4101."""
-    frames_burst: Count = 1_000
+    frames_burst: Count = 400
     """Frames that one connection may send at once, above its steady rate."""
     send_buffer_bytes: int = Field(262_144, ge=16_384, le=67_108_864)
     """Bytes queued for one connection before its subscriptions lag and are fed the newest state later."""
     slow_consumer_s: Seconds = 20
     """A connection that has taken nothing of what waits for it for so long is closed with 4100."""
-    heartbeat_interval_s: Seconds = 25
+    heartbeat_interval_s: Seconds = 20
     """Silence after which a ping is sent; two missed ones close the connection with 4002."""
     auth_deadline_s: Seconds = 8
     """Time from accept to a valid token; later the connection is closed with 4201."""
@@ -106,8 +106,6 @@ class Settings(BaseSettings):
     """How long the verdicts that make resends harmless are kept; at least, and by default, retention_days."""
     trim_interval_s: Seconds = 3_600
     """Pause between two runs of the job that trims what is older than its retention."""
-    batch_wait_ms: float = Field(2, ge=0, le=1_000, allow_inf_nan=False)
-    """Longest wait of a group commit for further operations."""
     batch_operations: int = Field(1_000, ge=1, le=100_000)
     """Most operations in one group commit."""
     feed_cache_changes: int = Field(10_000, ge=0, le=10_000_000)

@@ -37,7 +37,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_closing", "_handle", "_machine", "_receive", "address", "codec", "connection_id", "greeting", "principal",
+        "_closing", "_handle", "_is_busy", "_leave_after_ms", "_machine", "_receive", "address", "codec", "connection_id", "greeting", "principal",
         "socket", "subscriber",
     )  # fmt: skip
 
@@ -62,7 +62,9 @@ class Connection:
         self._machine = machine
         self._receive = receive
         self._handle = handle
-        self._closing: asyncio.Task[None] | None = None
+        self._closing: asyncio.Future[None] | None = None
+        self._is_busy = False
+        self._leave_after_ms: int | None = None
 
     @property
     def client_id(self) -> ClientId:
@@ -89,8 +91,8 @@ class Connection:
                 await self._closing
 
     def tick(self, now: float) -> None:
-        """Do what the passing of time asks for."""
-        if now < self._machine.deadline:
+        """Do what the passing of time asks for; a connection whose message is being handled is not silent."""
+        if self._is_busy or now < self._machine.deadline:
             return
         for command in self._machine.tick(now):
             match command:
@@ -129,6 +131,13 @@ class Connection:
                 case Deliver():
                     pass  # a close delivers nothing
 
+    def drain(self, *, retry_after_ms: int) -> None:
+        """Send the client elsewhere, after the answer to what it has asked already."""
+        if self._is_busy:
+            self._leave_after_ms = retry_after_ms
+        else:
+            self.close(CloseCode.DRAINING, "the server restarts", retry_after_ms=retry_after_ms)
+
     async def _carry_out(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
@@ -141,6 +150,7 @@ class Connection:
 
     async def _deliver(self, message: ClientMessage) -> None:
         metrics.FRAMES.labels(type(message).__name__.lower()).inc()
+        self._is_busy = True
         try:
             await self._handle(self, message)
         except CommandError as error:
@@ -151,12 +161,16 @@ class Connection:
                 ErrorCode.SYNC_ERROR, "The server failed to handle this message; send it again later."
             )
             self.send(error_frame(failure, message_id=message.message_id))
+        finally:
+            self._is_busy = False
+        if self._leave_after_ms is not None:
+            self.drain(retry_after_ms=self._leave_after_ms)
 
     def _start_close(self, code: CloseCode, reason: str) -> None:
         metrics.CLOSES.labels(str(int(code))).inc()
         _log.info("connection_closing", code=int(code), reason=reason)
         work = self.socket.close(int(code), reason, timeout_s=CLOSE_TIMEOUT_S)
-        self._closing = asyncio.get_running_loop().create_task(work)
+        self._closing = asyncio.ensure_future(work)
 
 
 def failed(error: CommandError) -> Json:

@@ -5,7 +5,6 @@ import asyncio
 from sync_server import metrics
 from sync_server.clock import monotonic_s
 from sync_server.connection import Connection
-from sync_server.errors import CloseCode
 from sync_server.types import ClientId, ConnectionId, UserId
 
 TICK_S = 1.0
@@ -83,7 +82,7 @@ class Connections:
         leaving = tuple(self._open.values())
         pause_s = budget_s / 4 / max(1, len(leaving))
         for index, connection in enumerate(leaving):
-            connection.close(CloseCode.DRAINING, "the server restarts", retry_after_ms=_retry_after_ms(index))
+            connection.drain(retry_after_ms=_retry_after_ms(index))
             if pause_s > 0.001:  # noqa: PLR2004  shorter than the loop can sleep
                 await asyncio.sleep(min(pause_s, 0.01))
         try:

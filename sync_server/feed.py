@@ -143,12 +143,15 @@ class Feed:
             newest_only: tell each entity's newest state instead of every change.
             until: read no changes after this position, which is at most the head.
         """
-        places = await self.memberships.of(viewer.user_id)
-        if not newest_only:
-            page = self.recent_page(viewer, places, cursor, limit=limit, until=until)
-            if page is not None:
-                return page
-        return await self.read(lambda reader: _page(reader, viewer, cursor, limit, until, newest_only=newest_only))
+        while True:
+            places = await self.memberships.of(viewer.user_id)
+            if not newest_only:
+                page = self.recent_page(viewer, places, cursor, limit=limit, until=until)
+                if page is not None:
+                    return page
+            page = await self.read(lambda reader: _page(reader, viewer, cursor, limit, until, newest_only=newest_only))
+            if self.memberships.cached(viewer.user_id) is places:
+                return page  # else a right changed meanwhile: what was read may not be theirs any more
 
     def recent_page(
         self, viewer: Viewer, places: Places, cursor: Cursor, *, limit: int, until: Seq | None = None

@@ -305,6 +305,9 @@ class Hub:
             subscriber.close(CloseCode.SLOW_CONSUMER, "This connection takes nothing of what waits for it.")
         except CommandError as error:
             subscriber.close(CloseCode.INTERNAL, error.message)
+        except Exception:  # noqa: BLE001  a subscriber that nobody feeds must know it
+            _log.exception("pump_failed")
+            subscriber.close(CloseCode.INTERNAL, "The server failed to read what this connection follows.")
         finally:
             metrics.LAGGING.dec()
 

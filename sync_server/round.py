@@ -8,6 +8,7 @@ from sync_server.conflict.constraints import claims_of
 from sync_server.conflict.decide import decide
 from sync_server.conflict.model import Attempt, Claim, Dispute, Outcome, Refusal, Revision, Rule, Surroundings
 from sync_server.conflict.resolve import resolve
+from sync_server.conflict.stamps import write_stamp
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.ids import IdBlocks
 from sync_server.orders import Batch, Committed, Decided, Order
@@ -249,9 +250,10 @@ class Round:
             order.before_version, order.strategy, order.timestamp, batch.user_id, batch.client_id,
         )  # fmt: skip
         spec = self._registry[attempt.entity_type]
-        outcome = decide(
-            attempt, entity, self._history(attempt, entity), spec, self._surroundings(attempt, spec), now=self._now
-        )
+        history = self._history(attempt, entity)
+        stamp = write_stamp(attempt, entity, history, now=self._now)
+        outcome = decide(attempt, entity, history, spec, self._surroundings(attempt, spec), now=self._now)
+        attempt = attempt._replace(timestamp=stamp.at)
         return self._apply(batch, order, attempt, entity, outcome)
 
     def _resolve(self, batch: Batch, order: Order) -> Decided:

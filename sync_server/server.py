@@ -1,6 +1,7 @@
 """Our uvicorn: a listening socket of our own, deadlines for slow handshakes, direct writes, a graceful stop."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -103,6 +104,7 @@ def serve(settings: Settings, secret: str | None, *, on_listening: Callable[[int
         OSError: it cannot listen there.
     """
     _refuse_unsafe_uvicorn()
+    os.umask(0o077)  # what the server writes is its own: the database, the secret, the lock
     listener = listening_socket(settings.host, settings.port)
     app = create_app(settings, secret)
     config = uvicorn.Config(

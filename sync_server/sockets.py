@@ -50,8 +50,8 @@ class Socket(Protocol):
         """Return once the socket is no longer congested, or is gone."""
         ...
 
-    async def close(self, code: int, reason: str, *, timeout_s: float) -> None:
-        """Write what is buffered, then close; after `timeout_s` cut the connection."""
+    def close(self, code: int, reason: str, *, timeout_s: float) -> Awaitable[None]:
+        """Take nothing more from now on; once awaited, write what is buffered and close, or cut after `timeout_s`."""
         ...
 
     def release(self) -> None:
@@ -62,11 +62,12 @@ class Socket(Protocol):
 class TransportSocket:
     """Writes frames straight to the transport of our own server: one system call, shared bytes, no task."""
 
-    __slots__ = ("_protocol", "_send")
+    __slots__ = ("_closed", "_protocol", "_send")
 
     def __init__(self, protocol: Any, send: Send, *, buffer_bytes: int) -> None:
         self._protocol = protocol
         self._send = send
+        self._closed = False
         protocol.transport.set_write_buffer_limits(high=buffer_bytes, low=buffer_bytes // 4)
 
     @property
@@ -75,13 +76,17 @@ class TransportSocket:
 
     def write(self, frames: Frames) -> None:
         transport = self._protocol.transport
-        if not transport.is_closing():
+        if not self._closed and not transport.is_closing():
             transport.write(frames.wire)
 
     async def drained(self) -> None:
         await self._protocol.writable.wait()
 
-    async def close(self, code: int, reason: str, *, timeout_s: float) -> None:
+    def close(self, code: int, reason: str, *, timeout_s: float) -> Awaitable[None]:
+        self._closed = True  # no data may follow a close frame (RFC 6455, 5.5.1)
+        return self._close(code, reason, timeout_s)
+
+    async def _close(self, code: int, reason: str, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
@@ -123,9 +128,12 @@ class AsgiSocket:
             self._event.clear()
             await self._event.wait()
 
-    async def close(self, code: int, reason: str, *, timeout_s: float) -> None:
+    def close(self, code: int, reason: str, *, timeout_s: float) -> Awaitable[None]:
         self._closed = True
         self._event.set()
+        return self._close(code, reason, timeout_s)
+
+    async def _close(self, code: int, reason: str, timeout_s: float) -> None:
         done, _ = await asyncio.wait({self._task}, timeout=timeout_s)
         if done:
             try:

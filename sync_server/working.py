@@ -6,6 +6,7 @@ from typing import NamedTuple
 from schema.registry import Registry
 from sync_server.conflict.constraints import claims_of
 from sync_server.conflict.model import Claim, Revision
+from sync_server.conflict.values import equal
 from sync_server.orders import Decided
 from sync_server.records import Change, Conflict, DecisionKey, Entity, EntityKey
 from sync_server.stores.reader import Reader, references_of
@@ -185,7 +186,7 @@ class Working:
         previous = {
             name: [old[name]] if name in old else []
             for name in {**old, **data}
-            if name not in old or name not in data or old[name] != data[name]
+            if name not in old or name not in data or not equal(old[name], data[name])
         }
         kind = _operation_type(before, deleted=deleted)
         text = dump(data)

@@ -248,7 +248,8 @@ async def _updates(
 async def _uncovered(services: Services, subscriber: Subscriber, cursor: Cursor, limit: int) -> Page:
     """The page up to where the connection's pushes begin; from there on they are in the socket before this reply."""
     page = Page([], cursor, has_more=False)
-    if cursor.seq < subscriber.start or cursor.epoch != services.feed.head.epoch:
+    head = services.feed.head
+    if cursor.seq < subscriber.start or cursor.seq > head.head_seq or cursor.epoch != head.epoch:
         page = await services.feed.page(subscriber.viewer, cursor, limit=limit, until=subscriber.start)
         if page.has_more or page.cursor.scan is not None:
             return page

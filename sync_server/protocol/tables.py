@@ -154,7 +154,10 @@ def _limits() -> str:
             ("bytes of a frame in READY", limits.max_message_bytes),
             ("frames a second, on average", f"{limits.frames_per_second:g}"),
             ("frames at once", limits.frames_burst),
-            ("silence before the server pings", f"{limits.heartbeat_interval_s:g} s"),
+            (
+                "silence before the server pings, at most; the handshake reply says",
+                f"{limits.heartbeat_interval_s:g} s",
+            ),
             ("silent intervals before the server closes", limits.missed_heartbeats),
             ("warning before a token ends", f"{limits.expiry_warning_s:g} s"),
             ("grace after a token has ended", f"{limits.expiry_grace_s:g} s"),

@@ -168,7 +168,7 @@ class TestMalformedValue:
             ("log_level", "loud"),
             ("slow_consumer_s", "0"),
             ("slow_consumer_s", "nan"),
-            ("batch_wait_ms", "inf"),
+            ("slow_consumer_s", "inf"),
             ("entity_types", "my app"),
             ("trusted_proxies", "proxy.example"),
             ("retention_days", "0"),

@@ -1,0 +1,183 @@
+"""Spaces and who belongs to them. A grant makes the old rows arrive, a revocation makes them leave (promise P10)."""
+
+import hashlib
+from functools import partial
+
+from typing_extensions import NotRequired, TypedDict
+
+from sync_server.clock import new_id
+from sync_server.cursor import Cursor, format_cursor
+from sync_server.errors import CommandError, ErrorCode
+from sync_server.handlers.access import require_manager, require_reader, role_in
+from sync_server.memberships import followed
+from sync_server.orders import Committed
+from sync_server.protocol.messages import OutId
+from sync_server.records import Space
+from sync_server.services import Services
+from sync_server.stores.reader import Reader
+from sync_server.stores.writer import Writer
+from sync_server.types import Millis, Role, SpaceId, UserId, format_id, format_time
+from sync_server.users import home_of, save_member
+
+
+class MemberView(TypedDict):
+    user_id: OutId
+    role: Role
+
+
+class SpaceView(TypedDict):
+    space_id: str
+    name: str
+    role: Role
+    is_personal: bool
+    owner: OutId
+    created_at: str
+    members: NotRequired[list[MemberView]]
+
+
+class SpaceList(TypedDict):
+    spaces: list[SpaceView]
+
+
+class MemberChange(TypedDict):
+    """`role` is null once the member is gone."""
+
+    space_id: str
+    user_id: OutId
+    role: Role | None
+
+
+class Checksum(TypedDict):
+    space_id: str
+    cursor: str
+    count: int
+    checksum: str
+
+
+async def found_space(services: Services, user_id: UserId, name: str) -> SpaceView:
+    """Make a space that the user owns."""
+    space_id = SpaceId(new_id("space"))
+
+    def save(writer: Writer, now: Millis) -> tuple[Space, Committed]:
+        space = Space(space_id, name, user_id, now)
+        writer.save_space(space)
+        return space, Committed((save_member(writer, space_id, user_id, Role.OWNER, by=user_id, now=now),))
+
+    return _view(await services.committer.perform(save), Role.OWNER)
+
+
+async def spaces_of(services: Services, user_id: UserId) -> SpaceList:
+    """The spaces that the user reads, their own first."""
+    roles = followed(await services.feed.memberships.of(user_id))
+    found = await services.feed.read(lambda reader: reader.spaces(roles))
+    views = [_view(space, roles[space_id]) for space_id, space in found.items()]
+    return {"spaces": sorted(views, key=lambda view: (view["space_id"] != home_of(user_id), view["created_at"]))}
+
+
+async def space(services: Services, user_id: UserId, space_id: SpaceId) -> SpaceView:
+    """One space with its members.
+
+    Raises:
+        CommandError: NOT_FOUND.
+    """
+    role = await role_in(services, user_id, space_id)
+
+    def query(reader: Reader) -> SpaceView:
+        view = _view(reader.spaces((space_id,))[space_id], role)
+        view["members"] = [
+            {"user_id": format_id(member.user_id), "role": member.role}
+            for member in reader.members(space_id)
+            if member.role is not None
+        ]
+        return view
+
+    return await services.feed.read(query)
+
+
+async def grant(services: Services, by: UserId, space_id: SpaceId, user_id: UserId, role: Role) -> MemberChange:
+    """Give somebody a role in a space; one who never connected finds it at their first token.
+
+    Raises:
+        CommandError: NOT_FOUND, FORBIDDEN, or CONFLICT where the space would be left without its owner.
+    """
+    require_manager(await role_in(services, by, space_id))  # before a stranger can make the server know anybody
+    await services.users.ensure(user_id)
+    return await services.committer.perform(partial(_change_member, space_id, user_id, role, by))
+
+
+async def revoke(services: Services, by: UserId, space_id: SpaceId, user_id: UserId) -> MemberChange:
+    """Take somebody's role away; anybody may give up their own.
+
+    Raises:
+        CommandError: NOT_FOUND, FORBIDDEN, or CONFLICT where the space would be left without its owner.
+    """
+    return await services.committer.perform(partial(_change_member, space_id, user_id, None, by))
+
+
+async def checksum(services: Services, user_id: UserId, space_id: SpaceId) -> Checksum:
+    """What every replica of the space at this cursor computes from its live entities (promise P9).
+
+    Raises:
+        CommandError: NOT_FOUND.
+    """
+    await role_in(services, user_id, space_id)
+
+    def query(reader: Reader) -> Checksum:
+        head, rows = reader.head(), reader.live_versions(space_id)
+        total = 0
+        for entity_type, entity_id, version in rows:
+            total ^= fingerprint(entity_type, entity_id, version)
+        cursor = format_cursor(Cursor(head.epoch, head.head_seq))
+        return {"space_id": space_id, "cursor": cursor, "count": len(rows), "checksum": f"{total:016x}"}
+
+    return await services.feed.read(query)
+
+
+def fingerprint(entity_type: str, entity_id: str, version: int) -> int:
+    """What one live entity adds, by XOR, to its space's checksum: BLAKE2b of 64 bits, big-endian.
+
+    >>> f"{fingerprint('note', '124', 3):016x}"
+    'PLACEHOLDER'
+    """
+    text = f"{entity_type}/{entity_id}@{version}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+
+def _change_member(
+    space_id: SpaceId, user_id: UserId, role: Role | None, by: UserId, writer: Writer, now: Millis
+) -> tuple[MemberChange, Committed]:
+    roles = {member.user_id: member.role for member in writer.members(space_id)}
+    if by == user_id and role is None:
+        require_reader(roles.get(by))
+    else:
+        require_manager(roles.get(by))
+    if role is None and user_id not in roles:
+        raise CommandError(ErrorCode.NOT_FOUND, "This user is no member of the space.", details={"user_id": user_id})
+    answer: MemberChange = {"space_id": space_id, "user_id": format_id(user_id), "role": role}
+    if roles.get(user_id) is role:
+        return answer, Committed()
+    _require_an_owner(space_id, user_id, role, roles)
+    return answer, Committed((save_member(writer, space_id, user_id, role, by=by, now=now),))
+
+
+def _require_an_owner(space_id: SpaceId, user_id: UserId, role: Role | None, roles: dict[UserId, Role | None]) -> None:
+    """A space keeps an owner, and a personal space the one whose it is."""
+    if role is Role.OWNER or roles.get(user_id) is not Role.OWNER:
+        return
+    if space_id == home_of(user_id):
+        message = "A personal space stays with its owner."
+        raise CommandError(ErrorCode.CONFLICT, message, details={"space_id": space_id})
+    if sum(other is Role.OWNER for other in roles.values()) == 1:
+        message = "A space needs an owner; make somebody else an owner first."
+        raise CommandError(ErrorCode.CONFLICT, message, details={"space_id": space_id})
+
+
+def _view(space: Space, role: Role) -> SpaceView:
+    return {
+        "space_id": space.space_id,
+        "name": space.name,
+        "role": role,
+        "is_personal": space.space_id == home_of(space.owner),
+        "owner": format_id(space.owner),
+        "created_at": format_time(space.created_at),
+    }
