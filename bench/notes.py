@@ -20,14 +20,18 @@ def create(number: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def sync_frame(client_id: str, operations: Sequence[dict[str, object]], **request: object) -> bytes:
-    data = {"client_id": client_id, "operations": list(operations), **request}
+def sync_frame(
+    client_id: str, operations: Sequence[dict[str, object]], cursor: str | None = None, **request: object
+) -> bytes:
+    """A request; without a cursor its reply tells a page of everything, as to a client that has nothing."""
+    state = {"cursor": cursor} if cursor is not None else {}
+    data = {"client_id": client_id, "operations": list(operations), "client_state": state, **request}
     return masked(json.dumps({"type": "sync", "message_id": "m", "data": data}, separators=(",", ":")).encode())
 
 
-def create_frames(client_id: str, frames: int, *, each: int, first: int = 0) -> list[bytes]:
+def create_frames(client_id: str, cursor: str, frames: int, *, each: int, first: int = 0) -> list[bytes]:
     """Frames that create `each` notes, every note and operation with a number of its own."""
     return [
-        sync_frame(client_id, [create(first + frame * each + index) for index in range(each)])
+        sync_frame(client_id, [create(first + frame * each + index) for index in range(each)], cursor)
         for frame in range(frames)
     ]

@@ -93,7 +93,7 @@ class Clients:
             while waiting:
                 for peer in self._poll.ready(10):
                     for payload in peer.payloads():
-                        if _ACK not in payload[:400]:
+                        if _ACK not in payload[:100]:
                             continue
                         acknowledged += _applied(payload, self._load.each)
                         waiting -= 1
@@ -122,9 +122,9 @@ class Clients:
                     sent += 1
                     wait_s = 0.0
                 for peer in self._poll.ready(wait_s):
-                    for payload in peer.payloads():
-                        if _ACK in payload[:400]:
-                            taken.append((time.perf_counter() - due[peer].pop(0)) * 1000)
+                    acks = sum(_ACK in payload[:100] for payload in peer.payloads())
+                    now = time.perf_counter()
+                    taken += [(now - due[peer].pop(0)) * 1000 for _ in range(acks)]
         return taken
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ class Clients:
         client_id = f"c{self._peers.index(peer) + 1}"
         first = self._sent[peer]
         self._sent[peer] += count * self._load.each
-        return iter(create_frames(client_id, count, each=self._load.each, first=first))
+        return iter(create_frames(client_id, peer.cursor, count, each=self._load.each, first=first))
 
 
 def raw_rate(directory: Path, load: Load, seconds: float) -> float:

@@ -25,7 +25,13 @@ _UPGRADE = (
 
 
 class Peer:
-    """One WebSocket to a server on this machine, upgraded but silent. Calls block, with a deadline."""
+    """One WebSocket to a server on this machine. Calls block, with a deadline.
+
+    Attributes:
+        cursor: where the client stood when it became READY; "" before.
+    """
+
+    cursor = ""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
@@ -51,14 +57,18 @@ class Peer:
         return take_payloads(self._buffer)
 
     def wait_for(self, kind: str) -> dict[str, Any]:
-        """The next message of a type; what comes before it is dropped."""
+        """The next message of a type; frames before it are dropped."""
+        message: dict[str, Any] = json.loads(self.next_payload(f'"{kind}"'.encode()))
+        return message
+
+    def next_payload(self, mark: bytes) -> bytes:
+        """The next frame that begins with this among its first members; frames beside it are dropped."""
         until = time.monotonic() + TIMEOUT_S
         while time.monotonic() < until:
             for payload in self.payloads():
-                message: dict[str, Any] = json.loads(payload)
-                if message.get("type") == kind:
-                    return message
-        raise TimeoutError(kind)
+                if mark in payload[:100]:
+                    return payload
+        raise TimeoutError(mark.decode())
 
     def close(self) -> None:
         self.socket.close()
@@ -139,6 +149,7 @@ def open_clients(
             reply = peer.wait_for("handshake")
             if not reply["auth"]["success"]:
                 raise ConnectionError(str(reply))
+            peer.cursor = reply["auth"]["cursor"]
         peers += fresh
     return peers
 

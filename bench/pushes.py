@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bench.figures import Extent, Figure, command, percentile
 from bench.machine import CLIENT_CORE, cpu_s, pinned
-from bench.notes import create, sync_frame
+from bench.notes import create_frames
 from bench.peers import TIMEOUT_S, Peer, Poll, masked, open_bare, open_clients
 from bench.servers import Served, bare_server, sync_server
 
@@ -52,9 +52,9 @@ def measure(extent: Extent, directory: Path) -> Iterator[Figure]:
 
 def _paced(pace: Pace, seconds: int, directory: Path) -> Iterator[Figure]:
     name = f"{pace.changes_per_s} changes/s to {pace.subscribers} subscribers: "
-    frames = [sync_frame("writer", [create(n)]) for n in range(pace.changes_per_s * seconds)]
     with sync_server(directory) as served:
         writer, subscribers = _audience(served, pace.subscribers, batches=False)
+        frames = create_frames("writer", writer.cursor, pace.changes_per_s * seconds, each=1)
         crowd = Crowd(subscribers, watched=WATCHED)
         sent_at, busy = crowd.follow(served, writer, frames, seconds)
     with bare_server() as bare:
@@ -65,8 +65,9 @@ def _paced(pace: Pace, seconds: int, directory: Path) -> Iterator[Figure]:
     yield Figure(name + "delivered", crowd.counted, "changes", len(frames) * pace.subscribers, "all")
     through, raw_through = crowd.since_sent_ms(sent_at), raw.since_sent_ms(raw_sent_at)
     for percent in (50, 99):
-        label = f"  commit to socket p{percent}"
-        yield Figure(label, percentile(crowd.since_commit_ms(), percent), "ms", None, pace.target if percent == 50 else "")
+        target = pace.target if percent == 50 else ""
+        since_commit = percentile(crowd.since_commit_ms(), percent)
+        yield Figure(f"  commit to socket p{percent}", since_commit, "ms", None, target)
         label = f"  write to socket p{percent} (raw: no database)"
         yield Figure(label, percentile(through, percent), "ms", percentile(raw_through, percent))
     yield Figure("  processor of the server", 100 * busy / seconds, "% of a core", 100 * raw_busy / seconds)
@@ -164,9 +165,9 @@ def _audience(served: Served, count: int, *, batches: bool) -> tuple[Peer, list[
 def _fastest(count: int, seconds: int, directory: Path, *, batches: bool, target: str) -> Iterator[Figure]:
     """The rate at which a writer must wait for its subscribers: what is on its way is bounded, so the rate holds."""
     each = 100 if batches else 20
-    frames = [sync_frame("writer", [create(f * each + n) for n in range(each)]) for f in range(seconds * 150)]
     with sync_server(directory) as served:
         writer, subscribers = _audience(served, count, batches=batches)
+        frames = create_frames("writer", writer.cursor, seconds * 150, each=each)
         rate, payload = _closed_rate(writer, subscribers, frames, each, seconds)
     relayed = masked(payload)
     copies = 1 if batches else each

@@ -32,31 +32,30 @@ def rows_of(first: int, count: int, *, per_sync: int) -> Rows:
     rows = Rows([], [], [], [])
     for number in range(first, first + count):
         _add_create(rows, number)
-    rows.syncs.extend(
-        (
-            _sync_id(number, per_sync), "1", "client", "success", _START_MS, _START_MS, per_sync, per_sync, 0, 0,
-            '["note"]', None,
-        )  # fmt: skip
-        for number in range(first, first + count, per_sync)
-    )
+    rows.syncs.extend(_sync(number, per_sync) for number in range(first, first + count, per_sync))
     return rows
 
 
 def open_database(data_dir: Path) -> sqlite3.Connection:
     """A database as the server makes it, with user 1 and their space; its connection has the server's pragmas."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    path = data_dir / "sync.db"
-    engine = open_engine(f"sqlite:///{path}")
+    engine = open_engine(f"sqlite:///{data_dir / 'sync.db'}")
     migrate(engine)
     engine.dispose()
-    connection = sqlite3.connect(path, isolation_level=None)
-    for pragma in SQLITE_PRAGMAS:
-        connection.execute(pragma)
+    connection = connect(data_dir)
     connection.execute("INSERT INTO log (log_id, epoch, head_seq, floor_seq) VALUES (1, ?, 0, 0)", (_EPOCH,))
     connection.execute("INSERT INTO users VALUES ('1', ?)", (_START_MS,))
     connection.execute("INSERT INTO spaces VALUES ('u-1', '', '1', ?)", (_START_MS,))
     connection.execute("INSERT INTO members VALUES ('u-1', '1', 'owner', 0)")
     connection.execute("INSERT INTO id_blocks VALUES ('note', 1)")
+    return connection
+
+
+def connect(data_dir: Path) -> sqlite3.Connection:
+    """The database of a server, with the server's pragmas."""
+    connection = sqlite3.connect(data_dir / "sync.db", isolation_level=None)
+    for pragma in SQLITE_PRAGMAS:
+        connection.execute(pragma)
     return connection
 
 
@@ -108,18 +107,15 @@ def _add_create(rows: Rows, number: int) -> None:
     previous = json.dumps({name: [] for name in data}, separators=(",", ":"))
     body_hash = hashlib.blake2b(text.encode(), digest_size=16).digest()
     rows.entities.append(("note", entity_id, "u-1", 1, text, 0, moment, moment, "1", number, number))
-    rows.changes.append(
-        (
-            number, "u-1", "note", entity_id, 1, "create", text, previous, None, "created", moment, moment, "1",
-            "client", operation_id,
-        )  # fmt: skip
-    )
-    rows.operations.append(
-        (
-            "1", "client", operation_id, body_hash, _sync_id(number, 100), "create", "note", entity_id, "applied",
-            "created", 1, number, None, None, None, None, None, 0, moment,
-        )  # fmt: skip
-    )
+    seen = (number, "u-1", "note", entity_id, 1, "create", text, previous, None, "created")
+    rows.changes.append((*seen, moment, moment, "1", "client", operation_id))
+    meant = ("1", "client", operation_id, body_hash, _sync_id(number, 100), "create", "note", entity_id)
+    rows.operations.append((*meant, "applied", "created", 1, number, None, None, None, None, None, 0, moment))
+
+
+def _sync(number: int, per_sync: int) -> tuple[Any, ...]:
+    counts = (per_sync, per_sync, 0, 0)
+    return (_sync_id(number, per_sync), "1", "client", "success", _START_MS, _START_MS, *counts, '["note"]', None)
 
 
 def _sync_id(number: int, per_sync: int) -> str:

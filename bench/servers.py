@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.machine import SERVER_CORE
+from bench.machine import SERVER_CORE, pinned
 from bench.peers import SECRET
 
 _ROOT = Path(__file__).parent.parent
@@ -54,9 +54,8 @@ def bare_server() -> Iterator[Served]:
 
 @contextmanager
 def _process(command: list[str], environment: dict[str, str], *, ready: bytes) -> Iterator[int]:
-    process = subprocess.Popen(
-        command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, preexec_fn=_move_to_server_core
-    )
+    with pinned(SERVER_CORE):  # a process begins on the cores of its parent
+        process = subprocess.Popen(command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
         if not any(ready in line for line in process.stdout):
@@ -66,10 +65,6 @@ def _process(command: list[str], environment: dict[str, str], *, ready: bytes) -
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-
-
-def _move_to_server_core() -> None:
-    os.sched_setaffinity(0, {SERVER_CORE})
 
 
 def _inherited() -> dict[str, str]:

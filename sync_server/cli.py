@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from sync_server.auth import issue_token
-from sync_server.clock import now_ms
+from sync_server.clock import new_epoch, now_ms
 from sync_server.config import Settings, default_text, flag_name, load_settings, variable_name
 from sync_server.errors import ConfigurationError
 from sync_server.logs import configure_logging
@@ -169,6 +169,29 @@ def migrate(**flags: str | None) -> None:
         click.echo(f"The database is at schema {run(engine)}.")
     finally:
         engine.dispose()
+
+
+@commands.command("new-epoch")
+@settings_options("data_dir", "database_url")
+def renew_epoch(**flags: str | None) -> None:
+    """Make every client start over from a snapshot: run it after a backup was restored.
+
+    A restored database is behind what clients have seen. In a new epoch their cursors mean nothing, so that they are
+    told everything again, and what they have not sent yet is kept and accepted. The server must be stopped.
+    """
+    from sync_server.stores.engine import open_engine  # noqa: PLC0415  the other commands start faster without
+    from sync_server.stores.lock import data_dir_lock  # noqa: PLC0415
+    from sync_server.stores.migrations import migrate as run  # noqa: PLC0415
+    from sync_server.stores.sql import Store  # noqa: PLC0415
+
+    settings = load_settings(_given(flags))
+    with data_dir_lock(settings.data_dir):
+        engine = open_engine(settings.effective_database_url)
+        run(engine)
+        with Store(engine).write() as writer:
+            writer.start_epoch(new_epoch())
+        engine.dispose()
+    click.echo("The log has a new epoch; clients start over when they connect.")
 
 
 @commands.command()

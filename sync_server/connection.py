@@ -37,8 +37,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_closing", "_handle", "_is_busy", "_leave_after_ms", "_machine", "_receive", "address", "codec", "connection_id", "greeting", "principal",
-        "socket", "subscriber",
+        "_closing", "_handle", "_is_busy", "_leave_after_ms", "_machine", "_receive", "address", "codec",
+        "connection_id", "greeting", "principal", "socket", "subscriber",
     )  # fmt: skip
 
     def __init__(

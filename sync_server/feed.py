@@ -36,7 +36,8 @@ class Viewer(NamedTuple):
         """Whether a row of a followed space is for this reader: of a wanted type, and not their own client's."""
         if self.entity_types is not None and update.entity_type not in self.entity_types:
             return False
-        return not (update.client_id == self.client_id and update.modified_by == self.user_id)
+        is_own = update.client_id == self.client_id and update.modified_by == self.user_id
+        return not (is_own and self.client_id)  # no client at all is told everything
 
 
 ResetReason = Literal["granted", "horizon", "epoch", "snapshot"]

@@ -444,7 +444,7 @@ class Round:
     def _undone(self, batch: Batch, order: Order, culprit: Decided) -> Decided:
         """The verdict of an operation of an atomic request that failed as a whole: as if it had never been sent."""
         if order.operation_id == culprit.decision.operation_id:
-            return culprit._replace(conflicts=())
+            return culprit._replace(decision=culprit.decision._replace(conflict_id=None), conflicts=())
         message = "Nothing of this atomic request was applied, because another of its operations failed."
         details = {"failed_operation_id": culprit.decision.operation_id}
         return _reject(batch, order, self._now, Refusal(ErrorCode.CONFLICT, message, details))

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import httpx
+import httpx2 as httpx
 import uvicorn
 import websockets
 from pydantic import ConfigDict, TypeAdapter

@@ -137,7 +137,7 @@ def fingerprint(entity_type: str, entity_id: str, version: int) -> int:
     """What one live entity adds, by XOR, to its space's checksum: BLAKE2b of 64 bits, big-endian.
 
     >>> f"{fingerprint('note', '124', 3):016x}"
-    'PLACEHOLDER'
+    '19c3ab16e2ea2e3b'
     """
     text = f"{entity_type}/{entity_id}@{version}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())

@@ -72,6 +72,19 @@ class SpaceScan(NamedTuple):
     after: Seq
 
 
+class EntityRow(NamedTuple):
+    """An entity with its data as it is stored."""
+
+    seq: Seq
+    space_id: SpaceId
+    entity_id: EntityId
+    version: int
+    data: str
+    deleted: bool
+    created_at: Millis
+    updated_at: Millis
+
+
 class OperationFilter(NamedTuple):
     user_id: UserId
     client_id: str | None = None
@@ -121,6 +134,18 @@ class Reader:
         ]
         found.sort()
         return [_state(row, is_new=is_new) for row, is_new in found[:limit]]
+
+    def entity_rows(
+        self, scans: Iterable[SpaceScan], entity_type: str, *, live_only: bool, limit: int
+    ) -> list[EntityRow]:
+        """The type's entities last changed after their space's position, in seq order: one that changes moves on."""
+        live = " AND deleted = 0" if live_only else ""
+        sql = (
+            "SELECT seq, space_id, entity_id, version, data, deleted, created_at, updated_at FROM entities "  # noqa: S608
+            f"WHERE space_id = ? AND seq > ? AND entity_type = ?{live} ORDER BY seq LIMIT ?"
+        )
+        found = (self._rows(sql, (scan.space_id, scan.after, entity_type, limit)) for scan in scans)
+        return [EntityRow._make(row) for row in sorted(chain.from_iterable(found))[:limit]]
 
     def revoked_states(self, space_id: SpaceId, *, after: Seq, revoked_at: Seq, limit: int) -> list[Update]:
         """Deletes, by seq, of the entities that somebody who lost the space at `revoked_at` had seen."""

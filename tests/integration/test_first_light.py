@@ -1,8 +1,13 @@
 """The first thing that must work: two devices of one user, a note, a kill, a resend."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
-from tests.harness import RunningServer, create, open_client, server_process, token_for
+from click.testing import CliRunner
+
+from sync_server.cli import commands
+from tests.harness import RunningServer, create, open_client, running_server, server_process, token_for
 
 
 class TestTwoDevices:
@@ -31,3 +36,24 @@ class TestTwoDevices:
                 seen = (await phone.sync())["server_updates"]
         assert resent == {**first, "duplicate": True}
         assert [update["data"]["title"] for update in seen] == ["kept"]
+
+
+class TestARestoredBackup:
+    async def test_makes_clients_start_over_and_keeps_what_they_have_not_sent(self, tmp_path: Path) -> None:
+        data_dir = tmp_path / "data"
+        async with running_server(data_dir) as server, server.client() as client:
+            await client.do(create("op_001", title="in the backup"))
+            copy = tmp_path / "backup.db"
+            with closing(sqlite3.connect(data_dir / "sync.db")) as database:
+                database.execute("VACUUM INTO ?", (str(copy),))
+            await client.do(create("op_002", title="after the backup"))
+            cursor = client.cursor
+        for name in ("sync.db", "sync.db-wal", "sync.db-shm"):
+            (data_dir / name).unlink(missing_ok=True)
+        copy.rename(data_dir / "sync.db")
+        assert CliRunner().invoke(commands, ["new-epoch", "--data-dir", str(data_dir)]).exit_code == 0
+        async with running_server(data_dir) as server, server.client() as client:
+            client.cursor = cursor
+            response = await client.sync(create("op_003", title="written offline"))
+        assert response["resets"] == [{"space_id": None, "reason": "epoch"}]
+        assert [row["data"]["title"] for row in response["server_updates"]] == ["in the backup", "written offline"]

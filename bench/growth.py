@@ -1,0 +1,80 @@
+"""What an operation costs when the database is small, large and very large."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.figures import Extent, Figure, command
+from bench.machine import CLIENT_CORE, SERVER_CORE, pinned
+from bench.notes import CONTENT, sync_frame
+from bench.operations import Clients, Load
+from bench.peers import Peer, open_clients
+from bench.raw_sqlite import commit_seconds, connect, fill
+from bench.servers import sync_server
+
+TITLE = "Growth"
+LOAD = Load(4, 100, "")
+EACH = 100
+TARGET = "<= 1.5 x the smallest"
+
+
+def measure(extent: Extent, directory: Path) -> Iterator[Figure]:
+    seconds = extent.choose(1, 5)
+    sizes = [1_000, extent.choose(10_000, 100_000), *([1_000_000] if extent.full else [])]
+    for size in sizes:
+        home = directory / str(size)
+        fill(home, size)
+        shutil.copytree(home, directory / f"raw-{size}")
+        raw = _raw_microseconds(directory / f"raw-{size}", size, seconds)
+        with sync_server(home) as served:
+            updating = _update_microseconds(served.port, size, seconds)
+            clients = Clients(served.port, LOAD)
+            creating = 1e6 / clients.rate(seconds)
+            clients.close()
+        yield Figure(f"{size:,} entities: a create", creating, "us", raw, TARGET)
+        yield Figure(f"{size:,} entities: an update, spread over all", updating, "us", None, TARGET)
+        shutil.rmtree(home)
+        shutil.rmtree(directory / f"raw-{size}")
+
+
+def _update_microseconds(port: int, size: int, seconds: float) -> float:
+    """One client that changes notes all over the table, a hundred a frame, and waits for each ack."""
+    peer = open_clients(port, [("1", "updater")])[0]
+    steps = 0
+    with pinned(CLIENT_CORE):
+        began = time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            peer.send(_updates(peer, steps * EACH, size))
+            reply = peer.next_payload(b'"sync_response"')
+            if reply.count(b'"success":true') != EACH:
+                raise ConnectionError(reply[:2_000].decode())
+            steps += 1
+        taken = time.perf_counter() - began
+    peer.close()
+    return taken / steps / EACH * 1e6
+
+
+def _updates(peer: Peer, first: int, size: int) -> bytes:
+    return sync_frame("updater", [_update(first + index, size) for index in range(EACH)], peer.cursor)
+
+
+def _update(number: int, size: int) -> dict[str, object]:
+    scattered = number * 7_919 % size + 1
+    changes = {"title": f"Renamed {number}", "content": CONTENT}
+    return {
+        "operation_id": f"update_{number}", "operation_type": "update", "entity_type": "note", "entity_id": scattered,
+        "changes": changes,
+    }  # fmt: skip
+
+
+def _raw_microseconds(directory: Path, size: int, seconds: float) -> float:
+    connection = connect(directory)
+    with pinned(SERVER_CORE):
+        taken = commit_seconds(connection, batch=EACH, per_sync=EACH, seconds=seconds, first=size + 1)
+    connection.close()
+    return sum(taken) / len(taken) / EACH * 1e6
+
+
+if __name__ == "__main__":
+    command(TITLE, measure)

@@ -1,0 +1,152 @@
+"""The store on SQLite: the contract, and what only a file can do."""
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine
+
+from schema.tables import metadata
+from sync_server.errors import ConfigurationError
+from sync_server.stores.engine import open_engine
+from sync_server.stores.migrations import migrate
+from sync_server.stores.sql import Store, StoreError
+from tests.contract.store_contract import StoreContract, change
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_engine(f"sqlite:///{tmp_path / 'sync.db'}")
+    yield engine
+    engine.dispose()
+
+
+class TestSqliteStore(StoreContract):
+    @pytest.fixture
+    def store(self, engine: Engine) -> Iterator[Store]:
+        migrate(engine)
+        store = Store(engine)
+        yield store
+        store.close()
+
+    def test_syncs_each_commit_to_the_disk(self, engine: Engine) -> None:
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+    def test_says_store_error_when_another_process_holds_the_database(self, store: Store, tmp_path: Path) -> None:
+        with store.write() as writer:
+            writer._cursor.execute("PRAGMA busy_timeout=10")
+        other = sqlite3.connect(tmp_path / "sync.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError), store.write():
+            pytest.fail("the block ran without the lock")
+        with store.read() as reader:
+            assert not reader.has_user("1")
+        other.close()
+        with store.write() as writer:
+            writer.save_user("1", 10)
+
+    def test_says_store_error_and_leaves_nothing_when_the_disk_is_full(self, store: Store) -> None:
+        with store.write() as writer:
+            writer.start_epoch("e1")
+            pages = writer._cursor.execute("PRAGMA page_count").fetchone()[0]
+            writer._cursor.execute(f"PRAGMA max_page_count={pages + 2}")
+        with pytest.raises(StoreError), store.write() as writer:
+            first = writer.take_numbers(200)
+            writer.save_changes([change(first + index, "a", data="x" * 4_096) for index in range(200)])
+        with store.write() as writer:
+            writer._cursor.execute("PRAGMA max_page_count=1000000")
+            assert writer.head().head_seq == 0
+            writer.save_user("1", 10)
+
+
+class TestMigrations:
+    def test_make_the_schema_that_the_tables_declare(self, engine: Engine) -> None:
+        migrate(engine)
+        with engine.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+    def test_do_nothing_the_second_time(self, engine: Engine) -> None:
+        assert migrate(engine) == migrate(engine)
+
+    def test_refuse_a_database_that_is_newer_than_the_code(self, engine: Engine) -> None:
+        migrate(engine)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        with pytest.raises(ConfigurationError, match="9999, which is newer than this server"):
+            migrate(engine)
+
+    def test_leave_an_older_database_as_it_was_when_one_fails(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stumble(*_args: object, **_options: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr("alembic.operations.Operations.create_index", stumble)
+        with pytest.raises(ZeroDivisionError):
+            migrate(engine)
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar() == 0
+
+    def test_take_turns_when_two_processes_start_at_once(self, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path / 'sync.db'}"
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(2) as pool:
+            revisions = pool.map(_migrated, [url, url])
+        assert revisions[0] == revisions[1]
+
+    def test_leave_all_or_nothing_behind_when_killed(self, tmp_path: Path) -> None:
+        script = textwrap.dedent(
+            """
+            import os, signal, sys
+            from alembic.operations import Operations
+            from sync_server.stores.engine import open_engine
+            from sync_server.stores.migrations import migrate
+
+            made = Operations.create_index
+            count = 0
+
+            def create_index(self, *args, **options):
+                global count
+                count += 1
+                if count == 4:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return made(self, *args, **options)
+
+            Operations.create_index = create_index
+            migrate(open_engine(sys.argv[1]))
+            """
+        )
+        url = f"sqlite:///{tmp_path / 'sync.db'}"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        killed = subprocess.run([sys.executable, "-c", script, url], env=environment, check=False)
+        with sqlite3.connect(tmp_path / "sync.db") as connection:
+            left = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        connection.close()
+        engine = open_engine(url)
+        migrate(engine)
+        with engine.connect() as migrated:
+            assert compare_metadata(MigrationContext.configure(migrated), metadata) == []
+        engine.dispose()
+        assert killed.returncode == -signal.SIGKILL
+        assert left == 0
+
+
+def _migrated(url: str) -> str:
+    engine = open_engine(url)
+    try:
+        return migrate(engine)
+    finally:
+        engine.dispose()
