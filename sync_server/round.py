@@ -1,18 +1,19 @@
 """One round of the group commit: many batches, one transaction. Load what they touch, decide in order, write."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from schema.entity import EntitySpec
 from schema.registry import Registry
-from sync_server.conflict.constraints import claims_of
 from sync_server.conflict.decide import decide
-from sync_server.conflict.model import Attempt, Claim, Dispute, Outcome, Refusal, Revision, Rule, Surroundings
+from sync_server.conflict.model import Attempt, Dispute, Outcome, Refusal, Revision, Rule, Surroundings
 from sync_server.conflict.resolve import resolve
 from sync_server.conflict.stamps import write_stamp
+from sync_server.decisions import counted, decision_of, has_failed, numbered, rejected
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.ids import IdBlocks
 from sync_server.orders import Batch, Committed, Decided, Order
-from sync_server.records import Conflict, Decision, DecisionKey, Entity, EntityKey, SyncRecord
+from sync_server.preload import Preload, referenced_types
+from sync_server.records import Conflict, DecisionKey, Entity, EntityKey, SyncRecord
 from sync_server.stores.writer import Writer, dump
 from sync_server.types import (
     ClientId,
@@ -27,10 +28,8 @@ from sync_server.types import (
     SpaceId,
     SyncId,
     SyncStatus,
-    UserId,
     Verdict,
     format_id,
-    parse_id,
 )
 from sync_server.working import Origin, Working
 
@@ -66,7 +65,7 @@ class Round:
         self._now = now
         self._new_conflict_id = new_conflict_id
         self._working = Working(writer, registry, now)
-        self._parents_of = _referenced_types(registry)
+        self._parents_of = referenced_types(registry)
         self.committed = Committed()
 
     def run(self, batches: Sequence[Batch]) -> list[list[Decided] | CommandError]:
@@ -74,118 +73,16 @@ class Round:
         syncs = self._writer.syncs({batch.sync_id for batch in batches})
         refused = {index: error for index, batch in enumerate(batches) if (error := _refused(batch, syncs))}
         admitted = [batch for index, batch in enumerate(batches) if index not in refused]
-        self._load(admitted)
+        Preload(self._writer, self._registry, self._working).load(admitted)
         decided = {id(batch): self._decide_batch(batch) for batch in admitted}
         changes = self._working.save(self._writer)
-        numbered = self._save(admitted, decided, {(c.key, c.version): c.seq for c in changes}, syncs)
+        verdicts = self._save(admitted, decided, {(c.key, c.version): c.seq for c in changes}, syncs)
         self.committed = Committed(
             changes,
             tuple(self._working.conflicts[conflict_id] for conflict_id in self._working.met),
             tuple((self._working.conflicts[key], version) for key, version in self._working.settled.items()),
         )
-        return [refused[index] if index in refused else numbered[id(batch)] for index, batch in enumerate(batches)]
-
-    # --- load ------------------------------------------------------------------------------------------------------
-
-    def _load(self, batches: Sequence[Batch]) -> None:
-        orders = [(batch, order) for batch in batches for order in batch.orders]
-        self._load_decisions(orders)
-        working = self._working
-        working.conflicts |= self._writer.conflicts({o.conflict_id for _, o in orders if o.conflict_id is not None})
-        conflicts = list(working.conflicts.values())
-        keys = {EntityKey(c.entity_type, c.entity_id) for c in conflicts}
-        for _, order in orders:
-            keys.update(self._touched(order))
-        working.entities.load(keys)
-        working.entities.load(self._writer.ancestors(self._moved(orders)))
-        self._load_children(orders)
-        working.revisions = self._writer.revisions(self._stale(orders))
-        working.claims.load(self._likely_claims(orders))
-        self._load_roles(orders)
-
-    def _load_decisions(self, orders: Iterable[tuple[Batch, Order]]) -> None:
-        keys = {DecisionKey(b.user_id, b.client_id, o.operation_id) for b, o in orders if o.retry_of is None}
-        found = self._writer.decisions(keys)
-        changes = self._writer.changes_at({d.seq for d in found.values() if d.seq is not None})
-        conflicts = self._writer.conflicts({d.conflict_id for d in found.values() if d.conflict_id is not None})
-        for key, decision in found.items():
-            change = changes.get(decision.seq) if decision.seq is not None else None
-            conflict = conflicts.get(decision.conflict_id) if decision.conflict_id is not None else None
-            data = change.data if change is not None and not _is_delete(decision) else None
-            met = (conflict,) if conflict is not None else ()
-            self._working.decided[key] = Decided(decision, data, met, duplicate=True)
-
-    def _touched(self, order: Order) -> Iterable[EntityKey]:
-        if order.entity_type is None:
-            return
-        if order.entity_id is not None:
-            yield EntityKey(order.entity_type, order.entity_id)
-        yield from _parents(self._registry[order.entity_type], order.fields)
-
-    def _moved(self, orders: Iterable[tuple[Batch, Order]]) -> set[EntityKey]:
-        """The new parents of entities that move within a tree of their own type."""
-        return {
-            parent
-            for _, order in orders
-            if order.entity_type is not None
-            for parent in _parents(self._registry[order.entity_type], order.fields)
-            if parent.entity_type == order.entity_type
-        }
-
-    def _load_children(self, orders: Iterable[tuple[Batch, Order]]) -> None:
-        deleted = {
-            EntityKey(order.entity_type, order.entity_id)
-            for _, order in orders
-            if order.entity_type in self._parents_of
-            and order.entity_id is not None
-            and order.entity_type is not None
-            and order.operation_type in {OperationType.DELETE, OperationType.RESOLVE}
-        } | {
-            EntityKey(conflict.entity_type, conflict.entity_id)
-            for conflict in self._working.conflicts.values()
-            if conflict.operation_type is OperationType.DELETE and conflict.entity_type in self._parents_of
-        }
-        found = self._writer.children(deleted)
-        self._working.children = {key: set(children) for key, children in found.items()}
-        self._working.entities.load({child for children in found.values() for child in children})
-
-    def _stale(self, orders: Iterable[tuple[Batch, Order]]) -> dict[EntityKey, int]:
-        """From which version on the history of each entity is needed."""
-        since: dict[EntityKey, int] = {}
-        for _, order in orders:
-            base = _base_version(order)
-            if order.entity_type is None or order.entity_id is None or base is None:
-                continue
-            key = EntityKey(order.entity_type, order.entity_id)
-            entity = self._working.entities.get(key)
-            if entity is not None and base < entity.version:
-                since[key] = min(base, since.get(key, base))
-        return since
-
-    def _likely_claims(self, orders: Iterable[tuple[Batch, Order]]) -> Iterable[Claim]:
-        for batch, order in orders:
-            spec = self._registry[order.entity_type] if order.entity_type is not None else None
-            if spec is None or not spec.unique or not order.fields:
-                continue
-            key = EntityKey(spec.entity_type, order.entity_id) if order.entity_id is not None else None
-            entity = self._working.entities.get(key) if key is not None else None
-            space_id = entity.space_id if entity is not None else order.space_id or batch.home
-            data = {**(entity.data if entity is not None else {}), **order.fields}
-            if not any(isinstance(data.get(name), dict) for name in spec.references):
-                yield from claims_of(spec, space_id, data)
-
-    def _load_roles(self, orders: Iterable[tuple[Batch, Order]]) -> None:
-        pairs: set[tuple[SpaceId, UserId]] = set()
-        for batch, order in orders:
-            pairs.add((order.space_id if order.space_id is not None else batch.home, batch.user_id))
-            if order.entity_type is not None and order.entity_id is not None:
-                entity = self._working.entities.get(EntityKey(order.entity_type, order.entity_id))
-                if entity is not None:
-                    pairs.add((entity.space_id, batch.user_id))
-            conflict = self._working.conflicts.get(order.conflict_id) if order.conflict_id is not None else None
-            if conflict is not None:
-                pairs.add((conflict.space_id, batch.user_id))
-        self._working.roles = self._writer.roles(pairs)
+        return [refused[index] if index in refused else verdicts[id(batch)] for index, batch in enumerate(batches)]
 
     # --- decide ----------------------------------------------------------------------------------------------------
 
@@ -209,7 +106,7 @@ class Round:
             if order.operation_type is not OperationType.READ:
                 self._working.decided[key] = prior
         elif prior.decision.body_hash != order.body_hash:
-            return _reject(batch, order, self._now, _OTHER_BODY)._replace(duplicate=True)
+            return rejected(batch, order, self._now, _OTHER_BODY)._replace(duplicate=True)
         else:
             prior = prior._replace(duplicate=True)
         decision = prior.decision
@@ -219,7 +116,7 @@ class Round:
 
     def _decide(self, batch: Batch, order: Order, created: dict[str, EntityId]) -> Decided:
         if order.refusal is not None:
-            return _reject(batch, order, self._now, order.refusal)
+            return rejected(batch, order, self._now, order.refusal)
         try:
             order = _with_references(order, created)
             match order.operation_type:
@@ -230,13 +127,13 @@ class Round:
                 case _:
                     return self._write(batch, order)
         except CommandError as error:
-            return _reject(batch, order, self._now, Refusal(error.code, error.message, error.details))
+            return rejected(batch, order, self._now, Refusal(error.code, error.message, error.details))
 
     def _read(self, batch: Batch, order: Order) -> Decided:
         entity = self._visible(batch, order)
         if entity is None or entity.deleted:
-            return _reject(batch, order, self._now, _NOT_FOUND)
-        decision = _decision(batch, order, self._now, Verdict.APPLIED, Rule.NO_CHANGE, entity)
+            return rejected(batch, order, self._now, _NOT_FOUND)
+        decision = decision_of(batch, order, self._now, Verdict.APPLIED, Rule.NO_CHANGE, entity)
         return Decided(decision, self._working.text_of(entity))
 
     def _write(self, batch: Batch, order: Order) -> Decided:
@@ -260,9 +157,9 @@ class Round:
         conflict = self._working.conflicts.get(order.conflict_id) if order.conflict_id is not None else None
         role = self._working.roles.get((conflict.space_id, batch.user_id)) if conflict is not None else None
         if conflict is None or role is None:
-            return _reject(batch, order, self._now, Refusal(ErrorCode.NOT_FOUND, "There is no such conflict.", {}))
+            return rejected(batch, order, self._now, Refusal(ErrorCode.NOT_FOUND, "There is no such conflict.", {}))
         if not role.can_write:
-            return _reject(batch, order, self._now, _FORBIDDEN)
+            return rejected(batch, order, self._now, _FORBIDDEN)
         order = order._replace(entity_type=conflict.entity_type, entity_id=conflict.entity_id)
         spec = self._registry[conflict.entity_type]
         key = EntityKey(conflict.entity_type, conflict.entity_id)
@@ -358,13 +255,13 @@ class Round:
 
     def _apply(self, batch: Batch, order: Order, attempt: Attempt, entity: Entity | None, outcome: Outcome) -> Decided:
         if outcome.refusal is not None:
-            return _reject(batch, order, self._now, outcome.refusal)
+            return rejected(batch, order, self._now, outcome.refusal)
         conflicts = tuple(self._record(batch, attempt, entity, outcome, dispute) for dispute in outcome.disputes)
         after = entity
         if outcome.data is not None:
             after = self._commit(attempt, entity, outcome)
         blocking = next((c for c in conflicts if c.is_open), conflicts[0] if conflicts else None)
-        decision = _decision(batch, order, self._now, outcome.verdict, outcome.rule, after)._replace(
+        decision = decision_of(batch, order, self._now, outcome.verdict, outcome.rule, after)._replace(
             conflict_id=blocking.conflict_id if blocking is not None else None,
             body=dump(order.raw) if outcome.verdict is Verdict.CONFLICT else None,
             # any number: it is replaced by the change's own once that is taken
@@ -447,7 +344,7 @@ class Round:
             return culprit._replace(decision=culprit.decision._replace(conflict_id=None), conflicts=())
         message = "Nothing of this atomic request was applied, because another of its operations failed."
         details = {"failed_operation_id": culprit.decision.operation_id}
-        return _reject(batch, order, self._now, Refusal(ErrorCode.CONFLICT, message, details))
+        return rejected(batch, order, self._now, Refusal(ErrorCode.CONFLICT, message, details))
 
     # --- write -----------------------------------------------------------------------------------------------------
 
@@ -459,12 +356,12 @@ class Round:
         syncs: dict[SyncId, SyncRecord],
     ) -> dict[int, list[Decided]]:
         """Write verdicts, conflicts and syncs; returns the verdicts with the numbers of their changes."""
-        numbered = {key: [_numbered(result, numbers) for result in results] for key, results in decided.items()}
+        verdicts = {key: [numbered(result, numbers) for result in results] for key, results in decided.items()}
         fresh = [
             result.decision
             for batch in batches
-            if not (batch.atomic and _has_failed(numbered[id(batch)]))
-            for result in numbered[id(batch)]
+            if not (batch.atomic and has_failed(verdicts[id(batch)]))
+            for result in verdicts[id(batch)]
             if not result.duplicate and result.decision.operation_type is not OperationType.READ
         ]
         self._writer.save_decisions(fresh)
@@ -476,9 +373,13 @@ class Round:
         )
         for batch in batches:
             if any(order.operation_type is not OperationType.READ for order in batch.orders) or not batch.is_last:
-                syncs[batch.sync_id] = _sync_record(batch, numbered[id(batch)], syncs.get(batch.sync_id), self._now)
+                before = syncs.get(batch.sync_id)
+                had_conflicts = before is not None and self._writer.has_open_conflicts(batch.sync_id)
+                syncs[batch.sync_id] = counted(
+                    batch, verdicts[id(batch)], before, self._now, had_conflicts=had_conflicts
+                )
         self._writer.save_syncs(syncs[key] for key in {batch.sync_id for batch in batches} if key in syncs)
-        return numbered
+        return verdicts
 
 
 _OTHER_BODY = Refusal(
@@ -499,26 +400,11 @@ def _refused(batch: Batch, syncs: dict[SyncId, SyncRecord]) -> CommandError | No
     return None
 
 
-def _referenced_types(registry: Registry) -> frozenset[str]:
-    return frozenset(reference.entity_type for spec in registry.values() for reference in spec.references.values())
-
-
 def _type_of(order: Order) -> EntityType:
     if order.entity_type is None:
         message = "This operation needs an entity_type."
         raise CommandError(ErrorCode.VALIDATION_ERROR, message, details={"field": "entity_type"})
     return order.entity_type
-
-
-def _parents(spec: EntitySpec, fields: Json) -> Iterable[EntityKey]:
-    for name, reference in spec.references.items():
-        value = fields.get(name)
-        if isinstance(value, int | str):
-            yield EntityKey(EntityType(reference.entity_type), EntityId(parse_id(value)))
-
-
-def _base_version(order: Order) -> int | None:
-    return 0 if order.operation_type is OperationType.CREATE else order.before_version
 
 
 def _with_references(order: Order, created: dict[str, EntityId]) -> Order:
@@ -542,79 +428,3 @@ def _created(ref: str, created: dict[str, EntityId], field: str) -> EntityId:
         message = "The ref names no operation before this one, in this request, that created an entity."
         raise CommandError(ErrorCode.VALIDATION_ERROR, message, details={"field": field, "ref": ref})
     return entity_id
-
-
-def _decision(batch: Batch, order: Order, now: Millis, verdict: Verdict, rule: str, entity: Entity | None) -> Decision:
-    retries = order.retry_of.retry_count + 1 if order.retry_of is not None else 0
-    created_at = order.retry_of.created_at if order.retry_of is not None else now
-    return Decision(
-        batch.user_id, batch.client_id, order.operation_id, order.body_hash, batch.sync_id, order.operation_type,
-        order.entity_type, entity.entity_id if entity is not None else order.entity_id, verdict, rule,
-        entity.version if entity is not None else None, None, None, None, None, None, None, retries, created_at,
-    )  # fmt: skip
-
-
-def _reject(batch: Batch, order: Order, now: Millis, refusal: Refusal) -> Decided:
-    decision = _decision(batch, order, now, Verdict.REJECTED, Rule.INVALID, None)
-    return Decided(
-        decision._replace(
-            error_code=refusal.code, error=refusal.message, details=dict(refusal.details), body=dump(order.raw)
-        )
-    )
-
-
-def _numbered(result: Decided, numbers: dict[tuple[EntityKey, int], Seq]) -> Decided:
-    decision = result.decision
-    if (result.duplicate and decision.seq != 0) or decision.seq is None:
-        return result
-    key = EntityKey(EntityType(decision.entity_type or ""), EntityId(decision.entity_id or ""))
-    return result._replace(decision=decision._replace(seq=numbers[key, decision.version or 0]))
-
-
-def _is_delete(decision: Decision) -> bool:
-    return decision.operation_type is OperationType.DELETE
-
-
-def _has_failed(results: Iterable[Decided]) -> bool:
-    return any(not result.decision.verdict.is_success for result in results)
-
-
-def _sync_record(batch: Batch, results: Sequence[Decided], before: SyncRecord | None, now: Millis) -> SyncRecord:
-    """The record of the batch's sync, with this batch counted in; a resent operation is not counted again."""
-    fresh = [result.decision.verdict for result in results if not result.duplicate]
-    retried = sum(order.retry_of is not None for order in batch.orders)
-    succeeded = sum(verdict.is_success for verdict in fresh)
-    parked = sum(verdict is Verdict.CONFLICT for verdict in fresh)
-    record = before if before is not None else SyncRecord(
-        batch.sync_id, batch.user_id, batch.client_id, SyncStatus.SYNCING, now, None, 0, 0, 0, 0, (), None
-    )  # fmt: skip
-    record = record._replace(
-        total_operations=record.total_operations + len(fresh) - retried,
-        successful_operations=record.successful_operations + succeeded,
-        failed_operations=record.failed_operations + len(fresh) - succeeded - retried,
-        conflicts_count=record.conflicts_count + parked + sum(
-            1 for r in results if not r.duplicate and r.decision.verdict.is_success and r.decision.conflict_id
-        ),
-        entity_types=tuple(dict.fromkeys((*record.entity_types, *batch.entity_types))),
-    )  # fmt: skip
-    if not batch.is_last:
-        return record
-    return record._replace(status=_final_status(record, parked), ended_at=now)
-
-
-def _final_status(record: SyncRecord, parked: int) -> SyncStatus:
-    if parked:
-        return SyncStatus.CONFLICT
-    if record.total_operations and not record.successful_operations:
-        return SyncStatus.FAILED
-    return SyncStatus.SUCCESS
-
-
-def request_status(results: Sequence[Decided]) -> SyncStatus:
-    """The `status` of a sync response (protocol, section 3)."""
-    verdicts = [result.decision.verdict for result in results]
-    if Verdict.CONFLICT in verdicts:
-        return SyncStatus.CONFLICT
-    if verdicts and not any(verdict.is_success for verdict in verdicts):
-        return SyncStatus.FAILED
-    return SyncStatus.SUCCESS

@@ -90,11 +90,16 @@ class Claims(Mapping[Claim, EntityId]):
         self._known.update((claim, found.get(claim)) for claim in wanted)
 
     def move(self, entity_id: EntityId, released: Iterable[Claim], taken: Iterable[Claim]) -> None:
+        """A live holder keeps its value against another entity; who is last to come has none then."""
         for claim in released:
+            if self.get(claim) != entity_id:
+                continue
             self._known[claim] = None
             self.taken.pop(claim, None)
             self.released.add(claim)
         for claim in taken:
+            if self.get(claim, entity_id) != entity_id:
+                continue
             self._known[claim] = entity_id
             self.released.discard(claim)
             self.taken[claim] = entity_id

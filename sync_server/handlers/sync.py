@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sync_server.clock import new_id, now_ms
 from sync_server.connection import Connection
 from sync_server.cursor import Cursor, format_cursor, parse_cursor
+from sync_server.decisions import request_status
 from sync_server.errors import CommandError
 from sync_server.feed import Page, SpaceReset, Viewer
 from sync_server.handlers.operations import Defaults, order_of
@@ -24,7 +25,6 @@ from sync_server.protocol.operations import RefusedOperation, parse_operations
 from sync_server.protocol.validation import validation_error
 from sync_server.protocol.versions import is_supported
 from sync_server.records import Conflict
-from sync_server.round import request_status
 from sync_server.services import Services
 from sync_server.types import (
     ClientId,

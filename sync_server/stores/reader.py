@@ -316,6 +316,9 @@ class Reader:
         )
         return int(row[0])
 
+    def has_open_conflicts(self, sync_id: SyncId) -> bool:
+        return self._row("SELECT 1 FROM conflicts WHERE sync_id = ? AND is_open = 1", (sync_id,)) is not None
+
     def client(self, user_id: UserId, client_id: str) -> ClientRecord | None:
         row = self._row(
             "SELECT user_id, client_id, device, cursor, last_sync_time FROM clients "

@@ -1,0 +1,92 @@
+"""The durable records that a round leaves of its operations: verdicts, and the syncs that count them."""
+
+from collections.abc import Iterable, Sequence
+
+from sync_server.conflict.model import Refusal, Rule
+from sync_server.orders import Batch, Decided, Order
+from sync_server.records import Decision, Entity, EntityKey, SyncRecord
+from sync_server.stores.writer import dump
+from sync_server.types import EntityId, EntityType, Millis, Seq, SyncStatus, Verdict
+
+
+def decision_of(
+    batch: Batch, order: Order, now: Millis, verdict: Verdict, rule: str, entity: Entity | None
+) -> Decision:
+    """The verdict on an order, with the entity as it is afterwards; its number is not known yet."""
+    retries = order.retry_of.retry_count + 1 if order.retry_of is not None else 0
+    created_at = order.retry_of.created_at if order.retry_of is not None else now
+    return Decision(
+        batch.user_id, batch.client_id, order.operation_id, order.body_hash, batch.sync_id, order.operation_type,
+        order.entity_type, entity.entity_id if entity is not None else order.entity_id, verdict, rule,
+        entity.version if entity is not None else None, None, None, None, None, None, None, retries, created_at,
+    )  # fmt: skip
+
+
+def rejected(batch: Batch, order: Order, now: Millis, refusal: Refusal) -> Decided:
+    """The verdict on an order that cannot be done; its body is kept, so that it can be tried again."""
+    decision = decision_of(batch, order, now, Verdict.REJECTED, Rule.INVALID, None)
+    return Decided(
+        decision._replace(
+            error_code=refusal.code, error=refusal.message, details=dict(refusal.details), body=dump(order.raw)
+        )
+    )
+
+
+def numbered(result: Decided, numbers: dict[tuple[EntityKey, int], Seq]) -> Decided:
+    """The verdict with the number that its change has taken, by entity and version."""
+    decision = result.decision
+    if (result.duplicate and decision.seq != 0) or decision.seq is None:
+        return result
+    key = EntityKey(EntityType(decision.entity_type or ""), EntityId(decision.entity_id or ""))
+    return result._replace(decision=decision._replace(seq=numbers[key, decision.version or 0]))
+
+
+def has_failed(results: Iterable[Decided]) -> bool:
+    return any(not result.decision.verdict.is_success for result in results)
+
+
+def counted(
+    batch: Batch, results: Sequence[Decided], before: SyncRecord | None, now: Millis, *, had_conflicts: bool
+) -> SyncRecord:
+    """The record of the batch's sync, with this batch counted in; a resent operation is not counted again.
+
+    Args:
+        had_conflicts: whether an earlier batch left a conflict that is still open.
+    """
+    fresh = [result.decision.verdict for result in results if not result.duplicate]
+    retried = sum(order.retry_of is not None for order in batch.orders)
+    succeeded = sum(verdict.is_success for verdict in fresh)
+    parked = sum(verdict is Verdict.CONFLICT for verdict in fresh)
+    record = before if before is not None else SyncRecord(
+        batch.sync_id, batch.user_id, batch.client_id, SyncStatus.SYNCING, now, None, 0, 0, 0, 0, (), None
+    )  # fmt: skip
+    record = record._replace(
+        total_operations=record.total_operations + len(fresh) - retried,
+        successful_operations=record.successful_operations + succeeded,
+        failed_operations=record.failed_operations + len(fresh) - succeeded - retried,
+        conflicts_count=record.conflicts_count + parked + sum(
+            1 for r in results if not r.duplicate and r.decision.verdict.is_success and r.decision.conflict_id
+        ),
+        entity_types=tuple(dict.fromkeys((*record.entity_types, *batch.entity_types))),
+    )  # fmt: skip
+    if not batch.is_last:
+        return record
+    return record._replace(status=_final_status(record, has_conflicts=had_conflicts or parked > 0), ended_at=now)
+
+
+def _final_status(record: SyncRecord, *, has_conflicts: bool) -> SyncStatus:
+    if has_conflicts:
+        return SyncStatus.CONFLICT
+    if record.total_operations and not record.successful_operations:
+        return SyncStatus.FAILED
+    return SyncStatus.SUCCESS
+
+
+def request_status(results: Sequence[Decided]) -> SyncStatus:
+    """The `status` of a sync response (protocol, section 3)."""
+    verdicts = [result.decision.verdict for result in results]
+    if Verdict.CONFLICT in verdicts:
+        return SyncStatus.CONFLICT
+    if verdicts and not any(verdict.is_success for verdict in verdicts):
+        return SyncStatus.FAILED
+    return SyncStatus.SUCCESS
