@@ -69,7 +69,8 @@ def _seconds_raw(directory: Path, count: int) -> float:
         for _ in range(count):
             connection.execute(
                 "SELECT seq, space_id, entity_type, entity_id, version, operation_type, data, modified_at, "
-                "modified_by, client_id FROM changes WHERE space_id = 'u-1' AND seq > 0 AND seq <= ? ORDER BY seq LIMIT 500",
+                "modified_by, client_id FROM changes WHERE space_id = 'u-1' AND seq > 0 AND seq <= ? "
+                "ORDER BY seq LIMIT 500",
                 (BEHIND,),
             ).fetchall()
         taken = time.perf_counter() - began

@@ -10,7 +10,7 @@ from bench.machine import CLIENT_CORE, SERVER_CORE, pinned
 from bench.notes import CONTENT, sync_frame
 from bench.operations import Clients, Load
 from bench.peers import Peer, open_clients
-from bench.raw_sqlite import commit_seconds, connect, fill
+from bench.raw_sqlite import commits, connect, fill
 from bench.servers import sync_server
 
 TITLE = "Growth"
@@ -29,8 +29,8 @@ def measure(extent: Extent, directory: Path) -> Iterator[Figure]:
         raw = _raw_microseconds(directory / f"raw-{size}", size, seconds)
         with sync_server(home) as served:
             updating = _update_microseconds(served.port, size, seconds)
-            clients = Clients(served.port, LOAD)
-            creating = 1e6 / clients.rate(seconds)
+            clients = Clients(served, LOAD)
+            creating = 1e6 / clients.run(seconds).rate
             clients.close()
         yield Figure(f"{size:,} entities: a create", creating, "us", raw, TARGET)
         yield Figure(f"{size:,} entities: an update, spread over all", updating, "us", None, TARGET)
@@ -71,9 +71,9 @@ def _update(number: int, size: int) -> dict[str, object]:
 def _raw_microseconds(directory: Path, size: int, seconds: float) -> float:
     connection = connect(directory)
     with pinned(SERVER_CORE):
-        taken = commit_seconds(connection, batch=EACH, per_sync=EACH, seconds=seconds, first=size + 1)
+        made = list(commits(connection, batch=EACH, per_sync=EACH, seconds=seconds, first=size + 1))
     connection.close()
-    return sum(taken) / len(taken) / EACH * 1e6
+    return sum(commit.wall_s for commit in made) / len(made) / EACH * 1e6
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Durable operations a second through the WebSocket, beside sqlite3 writing and syncing the same rows.
 
 Every client waits for its ack before it sends again, so that an operation counts only once it is durable. Each client
-is a user of its own: nobody is pushed anything. Server and raw work take turns, and the medians are compared.
+is a user of its own: nobody is pushed anything. Server and raw work take turns, and the medians are compared. Where
+other work shares the machine, the processor time of an operation says more than operations a second.
 """
 
 import time
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.figures import Extent, Figure, command, median, percentile
-from bench.machine import CLIENT_CORE, SERVER_CORE, pinned
+from bench.machine import CLIENT_CORE, SERVER_CORE, cpu_s, pinned
 from bench.notes import create_frames
 from bench.peers import Peer, Poll, open_clients
-from bench.raw_sqlite import commit_seconds, open_database
-from bench.servers import sync_server
+from bench.raw_sqlite import Commit, commits, open_database
+from bench.servers import Served, sync_server
 
 TITLE = "Durable operations"
 _ACK = b'"sync_response"'
@@ -48,48 +49,73 @@ LOADS = (
 )
 
 
+class Run(NamedTuple):
+    """What was done in a while, and what it took of the processor."""
+
+    operations: int
+    wall_s: float
+    cpu_s: float
+
+    @property
+    def rate(self) -> float:
+        return self.operations / self.wall_s
+
+    @property
+    def cpu_us(self) -> float:
+        return self.cpu_s / self.operations * 1e6
+
+
 def measure(extent: Extent, directory: Path) -> Iterator[Figure]:
     seconds = extent.choose(1, 4)
     for index, load in enumerate(LOADS):
         with sync_server(directory / f"server-{index}") as served:
-            clients = Clients(served.port, load)
-            found = [
-                (clients.rate(seconds), raw_rate(directory / f"raw-{index}-{turn}", load, seconds))
-                for turn in range(extent.choose(1, ROUNDS))
-            ]
-            rate, raw = (median(column) for column in zip(*found, strict=True))
-            yield Figure(load.name, rate, "operations/s", raw, load.target)
+            clients = Clients(served, load)
+            runs, raw_runs = [], []
+            for turn in range(extent.choose(1, ROUNDS)):
+                runs.append(clients.run(seconds))
+                raw_runs.append(_raw_run(directory / f"raw-{index}-{turn}", load, seconds))
+            rate = median([run.rate for run in runs])
+            yield Figure(load.name, rate, "operations/s", median([run.rate for run in raw_runs]), load.target)
+            cpu, raw_cpu = (median([run.cpu_us for run in found]) for found in (runs, raw_runs))
+            yield Figure("  processor of an operation", cpu, "us", raw_cpu)
             latencies = clients.ack_ms(rate / 2, seconds)
-            commits = raw_commit_ms(directory / f"half-{index}", load, seconds)
+            raw = [1000 * commit.wall_s for commit in _raw_commits(directory / f"half-{index}", load, seconds)]
             for percent in (50, 99):
                 name = f"  ack p{percent} at half of that (raw: one commit)"
-                yield Figure(name, percentile(latencies, percent), "ms", percentile(commits, percent))
+                yield Figure(name, percentile(latencies, percent), "ms", percentile(raw, percent))
             clients.close()
-    single = Load(1, 1, "")
-    raw = raw_rate(directory / "raw-single", single, seconds)
-    yield Figure("1 a frame, 1 connection", _single_rate(directory, single, seconds), "operations/s", raw)
+    yield _alone(directory, seconds)
+
+
+def _alone(directory: Path, seconds: int) -> Figure:
+    load = Load(1, 1, "")
+    with sync_server(directory / "server-alone") as served:
+        clients = Clients(served, load)
+        run = clients.run(seconds)
+        clients.close()
+    return Figure(load.name, run.rate, "operations/s", _raw_run(directory / "raw-alone", load, seconds).rate)
 
 
 class Clients:
     """Connections of as many users, with frames made before the clock runs."""
 
-    def __init__(self, port: int, load: Load) -> None:
+    def __init__(self, served: Served, load: Load) -> None:
+        self._served = served
         self._load = load
-        self._peers = open_clients(port, [(str(n), f"c{n}") for n in range(1, load.connections + 1)])
+        self._peers = open_clients(served.port, [(str(n), f"c{n}") for n in range(1, load.connections + 1)])
         self._poll = Poll(self._peers)
         self._sent = dict.fromkeys(self._peers, 0)
 
-    def rate(self, seconds: float) -> float:
-        """Operations a second, acknowledged, when each connection always waits for one frame."""
+    def run(self, seconds: float) -> Run:
+        """Write for a while, each connection always waiting for the ack of one frame."""
         most = round(MOST_OPERATIONS_PER_S * seconds / self._load.connections / self._load.each)
         frames = {peer: self._frames(peer, most) for peer in self._peers}
         with pinned(CLIENT_CORE):
-            began = time.perf_counter()
+            began, cpu_began = time.perf_counter(), cpu_s(self._served.pid)
             acknowledged = 0
-            waiting = 0
+            waiting = len(self._peers)
             for peer in self._peers:
                 peer.send(next(frames[peer]))
-                waiting += 1
             while waiting:
                 for peer in self._poll.ready(10):
                     for payload in peer.payloads():
@@ -101,7 +127,7 @@ class Clients:
                         if frame is not None:
                             peer.send(frame)
                             waiting += 1
-            return acknowledged / (time.perf_counter() - began)
+            return Run(acknowledged, time.perf_counter() - began, cpu_s(self._served.pid) - cpu_began)
 
     def ack_ms(self, rate: float, seconds: float) -> list[float]:
         """From the moment when each operation was due to its ack, at a rate that waits for nobody."""
@@ -139,29 +165,18 @@ class Clients:
         return iter(create_frames(client_id, peer.cursor, count, each=self._load.each, first=first))
 
 
-def raw_rate(directory: Path, load: Load, seconds: float) -> float:
-    taken = _raw_commits(directory, load, seconds)
-    return load.raw_batch * len(taken) / sum(taken)
+def _raw_run(directory: Path, load: Load, seconds: float) -> Run:
+    made = _raw_commits(directory, load, seconds)
+    wall_s, cpu_s = (sum(column) for column in zip(*made, strict=True))
+    return Run(load.raw_batch * len(made), wall_s, cpu_s)
 
 
-def raw_commit_ms(directory: Path, load: Load, seconds: float) -> list[float]:
-    return [second * 1000 for second in _raw_commits(directory, load, seconds)]
-
-
-def _raw_commits(directory: Path, load: Load, seconds: float) -> list[float]:
+def _raw_commits(directory: Path, load: Load, seconds: float) -> list[Commit]:
     connection = open_database(directory)
     with pinned(SERVER_CORE):
-        taken = commit_seconds(connection, batch=load.raw_batch, per_sync=load.each, seconds=seconds)
+        made = list(commits(connection, batch=load.raw_batch, per_sync=load.each, seconds=seconds))
     connection.close()
-    return taken
-
-
-def _single_rate(directory: Path, load: Load, seconds: float) -> float:
-    with sync_server(directory / "server-single") as served:
-        clients = Clients(served.port, load)
-        rate = clients.rate(seconds)
-        clients.close()
-    return rate
+    return made
 
 
 def _applied(payload: bytes, expected: int) -> int:

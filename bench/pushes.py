@@ -22,6 +22,8 @@ MARK = b'"modified_at"'
 """Once in each pushed change, and in nothing else that a subscriber gets."""
 WATCHED = 40
 """Subscribers that are read frame by frame."""
+MOST_FRAMES_PER_S = 300
+"""For how many frames of a writer that goes as fast as it can."""
 DRAIN_S = 10
 """How long what is on its way may still take when the writer has stopped."""
 _MODIFIED = re.compile(rb'"title":"Note number (\d+)".*?"modified_at":"([^"]+)"')
@@ -38,13 +40,33 @@ class Pace(NamedTuple):
 PACES = (Pace(20, 200, "p50 <= 2 ms"), Pace(100, 1_000, ""))
 
 
+class Load(NamedTuple):
+    """A writer with so many changes in each frame, and so in each commit, for subscribers of one kind."""
+
+    each: int
+    batches: bool
+    target: str
+
+    @property
+    def name(self) -> str:
+        kind = "batch_updates" if self.batches else "frames of one change"
+        return f"{kind}, {self.each} a commit"
+
+
+LOADS = (
+    Load(1, batches=False, target=">= 100 k"),
+    Load(20, batches=False, target=">= 100 k"),
+    Load(100, batches=True, target=">= 500 k, aim 1 M"),
+)
+
+
 def measure(extent: Extent, directory: Path) -> Iterator[Figure]:
     seconds = extent.choose(2, 10)
     for pace in PACES:
         yield from _paced(pace, seconds, directory / f"paced-{pace.subscribers}")
     subscribers, seconds = extent.choose(200, 1_000), extent.choose(2, 6)
-    yield from _fastest(subscribers, seconds, directory / "single", batches=False, target=">= 100 k")
-    yield from _fastest(subscribers, seconds, directory / "batches", batches=True, target=">= 500 k, aim 1 M")
+    for index, load in enumerate(LOADS):
+        yield _fastest(load, subscribers, seconds, directory / f"fastest-{index}")
 
 
 # --- at a given rate -----------------------------------------------------------------------------------------------
@@ -162,20 +184,17 @@ def _audience(served: Served, count: int, *, batches: bool) -> tuple[Peer, list[
 # --- as fast as it goes --------------------------------------------------------------------------------------------
 
 
-def _fastest(count: int, seconds: int, directory: Path, *, batches: bool, target: str) -> Iterator[Figure]:
+def _fastest(load: Load, count: int, seconds: int, directory: Path) -> Figure:
     """The rate at which a writer must wait for its subscribers: what is on its way is bounded, so the rate holds."""
-    each = 100 if batches else 20
     with sync_server(directory) as served:
-        writer, subscribers = _audience(served, count, batches=batches)
-        frames = create_frames("writer", writer.cursor, seconds * 150, each=each)
-        rate, payload = _closed_rate(writer, subscribers, frames, each, seconds)
-    relayed = masked(payload)
-    copies = 1 if batches else each
+        writer, subscribers = _audience(served, count, batches=load.batches)
+        frames = create_frames("writer", writer.cursor, seconds * MOST_FRAMES_PER_S, each=load.each)
+        rate, payload = _closed_rate(writer, subscribers, frames, load.each, seconds)
+    relayed = masked(payload) * (1 if load.batches else load.each)
     with bare_server() as bare:
         relayer, *others = open_bare(bare.port, count + 1)
-        raw, _ = _closed_rate(relayer, others, [relayed * copies] * len(frames), each, seconds)
-    kind = "batch_updates" if batches else "frames of one change"
-    yield Figure(f"fastest to {count} subscribers, {kind}", rate, "deliveries/s", raw, target)
+        raw, _ = _closed_rate(relayer, others, [relayed] * len(frames), load.each, seconds)
+    return Figure(f"fastest to {count:,}: {load.name}", rate, "deliveries/s", raw, load.target)
 
 
 def _closed_rate(

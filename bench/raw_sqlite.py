@@ -18,6 +18,13 @@ _START_MS = 1_760_000_000_000
 _ID_BLOCK = 1_000
 
 
+class Commit(NamedTuple):
+    """What one commit took: on the clock, and of the processor."""
+
+    wall_s: float
+    cpu_s: float
+
+
 class Rows(NamedTuple):
     """What one commit writes."""
 
@@ -81,22 +88,18 @@ def fill(data_dir: Path, count: int) -> None:
     connection.close()
 
 
-def commit_seconds(
+def commits(
     connection: sqlite3.Connection, *, batch: int, per_sync: int, seconds: float, first: int = 1
-) -> list[float]:
-    """How long each commit of `batch` operations took, for so many seconds; making the rows is not counted."""
-    return list(_commits(connection, batch, per_sync, seconds, first))
-
-
-def _commits(connection: sqlite3.Connection, batch: int, per_sync: int, seconds: float, first: int) -> Iterator[float]:
+) -> Iterator[Commit]:
+    """Commits of `batch` operations each, for so many seconds; making the rows is not counted."""
     spent = 0.0
     while spent < seconds:
         rows = rows_of(first, batch, per_sync=per_sync)
         first += batch
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.thread_time()
         write(connection, rows)
-        taken = time.perf_counter() - began
-        spent += taken
+        taken = Commit(time.perf_counter() - began, time.thread_time() - cpu_began)
+        spent += taken.wall_s
         yield taken
 
 

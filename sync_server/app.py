@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
 
+from rest.middleware import EXCEPTION_HANDLERS, middleware
 from rest.routes import routes
 from schema.registry import Registry, load_registry
 from sync_server import metrics
@@ -50,7 +51,12 @@ def create_app(settings: Settings, secret: str | None) -> Starlette:
             app.state.services = services
             yield
 
-    return Starlette(routes=routes(registry), lifespan=lifespan)
+    return Starlette(
+        routes=routes(registry),
+        middleware=middleware(settings),
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=lifespan,
+    )
 
 
 def entity_types(settings: Settings) -> Registry:

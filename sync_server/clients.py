@@ -4,7 +4,10 @@ Kept in memory and written behind, some seconds late: what a crash loses only ma
 earlier than it needs to.
 """
 
+import structlog
+
 from sync_server.committer import Committer
+from sync_server.errors import CommandError
 from sync_server.feed import Feed
 from sync_server.orders import Committed
 from sync_server.records import ClientRecord
@@ -12,6 +15,7 @@ from sync_server.stores.writer import Writer
 from sync_server.types import ClientId, Json, Millis, UserId
 
 MAX_CLIENTS = 50_000
+_log = structlog.get_logger(__name__)
 
 
 class Clients:
@@ -51,7 +55,7 @@ class Clients:
         return [client_id for owner, client_id in self._known if owner == user_id]
 
     async def flush(self) -> None:
-        """Write what changed since the last time."""
+        """Write what changed since the last time; what the database refuses is kept for the next time."""
         if not self._dirty:
             return
         records, self._dirty = list(self._dirty.values()), {}
@@ -60,7 +64,11 @@ class Clients:
             writer.save_clients(records)
             return None, Committed()
 
-        await self._committer.perform(save)
+        try:
+            await self._committer.perform(save)
+        except CommandError as error:
+            self._dirty = {(record.user_id, record.client_id): record for record in records} | self._dirty
+            _log.warning("clients_not_written", reason=error.message)
 
     def _note(self, record: ClientRecord) -> None:
         self._remember(record)

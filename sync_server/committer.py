@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,7 +15,7 @@ from sync_server.errors import CommandError, ErrorCode
 from sync_server.ids import IdBlocks
 from sync_server.orders import Batch, Committed, Decided
 from sync_server.round import Round
-from sync_server.stores.sql import Store, StoreError
+from sync_server.stores.sql import Store, StoreBusyError, StoreError
 from sync_server.stores.writer import Writer
 from sync_server.types import ConflictId, Millis, SyncId, UserId
 
@@ -45,7 +45,8 @@ class Committer:
     """The only writer of the database. `start` it in the event loop that `publish` belongs to, `close` it there.
 
     While one round commits, the next one collects. A caller that is cancelled never cancels the commit. A database
-    error on a round of several batches falls back to one transaction each, so that only the guilty batch fails.
+    error on a round of several batches falls back to one transaction each, so that only the guilty batch fails; when
+    no transaction can begin, none is guilty and all of them fail at once.
 
     Args:
         publish: called in the event loop with what each transaction committed, in seq order, before the futures of its
@@ -171,9 +172,9 @@ class Committer:
             results, committed = self._transaction(jobs)
         except Exception as error:  # noqa: BLE001  the one place where a failed transaction becomes an answer
             self._ids.forget()
-            if len(jobs) > 1:
+            if len(jobs) > 1 and not isinstance(error, StoreBusyError):
                 return self._commit_alone(jobs)
-            return [self._failure(error)], []
+            return [self._failure(error)] * len(jobs), []
         return results, [committed]
 
     def _commit_alone(self, jobs: Sequence[_Job]) -> tuple[list[Any], list[Committed]]:
@@ -234,11 +235,10 @@ def _size(job: _Job) -> int:
 
 
 def _count(results: Sequence[Decided]) -> None:
-    for result in results:
-        if result.duplicate:
-            metrics.DUPLICATES.inc()
-        else:
-            metrics.OPERATIONS.labels(result.decision.verdict.value).inc()
+    verdicts = Counter(result.decision.verdict for result in results if not result.duplicate)
+    for verdict, count in verdicts.items():
+        metrics.OPERATIONS.labels(verdict.value).inc(count)
+    metrics.DUPLICATES.inc(len(results) - verdicts.total())
 
 
 def _new_conflict_id() -> ConflictId:

@@ -4,41 +4,55 @@ from collections.abc import Iterable, Sequence
 
 from sync_server.conflict.model import Refusal, Rule
 from sync_server.orders import Batch, Decided, Order
-from sync_server.records import Decision, Entity, EntityKey, SyncRecord
+from sync_server.records import Decision, Entity, SyncRecord
 from sync_server.stores.writer import dump
-from sync_server.types import EntityId, EntityType, Millis, Seq, SyncStatus, Verdict
+from sync_server.types import ConflictId, Millis, Seq, SyncStatus, Verdict
 
 
-def decision_of(
-    batch: Batch, order: Order, now: Millis, verdict: Verdict, rule: str, entity: Entity | None
+def decision_of(  # noqa: PLR0913  one row of a table
+    batch: Batch,
+    order: Order,
+    now: Millis,
+    verdict: Verdict,
+    rule: str,
+    entity: Entity | None,
+    *,
+    change: int | None = None,
+    conflict_id: ConflictId | None = None,
+    refusal: Refusal | None = None,
 ) -> Decision:
-    """The verdict on an order, with the entity as it is afterwards; its number is not known yet."""
+    """The verdict on an order, with the entity as it is afterwards.
+
+    Its body is kept where it did not succeed, so that it can be tried again.
+
+    Args:
+        change: which change of the round it made; until `numbered`, `seq` holds that as `-1 - change`.
+    """
     retries = order.retry_of.retry_count + 1 if order.retry_of is not None else 0
     created_at = order.retry_of.created_at if order.retry_of is not None else now
     return Decision(
         batch.user_id, batch.client_id, order.operation_id, order.body_hash, batch.sync_id, order.operation_type,
         order.entity_type, entity.entity_id if entity is not None else order.entity_id, verdict, rule,
-        entity.version if entity is not None else None, None, None, None, None, None, None, retries, created_at,
+        entity.version if entity is not None else None, Seq(-1 - change) if change is not None else None, conflict_id,
+        refusal.code if refusal is not None else None, refusal.message if refusal is not None else None,
+        dict(refusal.details) if refusal is not None else None, dump(order.raw) if not verdict.is_success else None,
+        retries, created_at,
     )  # fmt: skip
 
 
 def rejected(batch: Batch, order: Order, now: Millis, refusal: Refusal) -> Decided:
-    """The verdict on an order that cannot be done; its body is kept, so that it can be tried again."""
-    decision = decision_of(batch, order, now, Verdict.REJECTED, Rule.INVALID, None)
-    return Decided(
-        decision._replace(
-            error_code=refusal.code, error=refusal.message, details=dict(refusal.details), body=dump(order.raw)
-        )
-    )
+    """The verdict on an order that cannot be done."""
+    return Decided(decision_of(batch, order, now, Verdict.REJECTED, Rule.INVALID, None, refusal=refusal))
 
 
-def numbered(result: Decided, numbers: dict[tuple[EntityKey, int], Seq]) -> Decided:
-    """The verdict with the number that its change has taken, by entity and version."""
+def numbered(result: Decided, numbers: Sequence[Seq]) -> Decided:
+    """The verdict with the number that its change has taken; `numbers` are in the order of the round's changes."""
     decision = result.decision
-    if (result.duplicate and decision.seq != 0) or decision.seq is None:
+    if decision.seq is None or decision.seq >= 0:
         return result
-    key = EntityKey(EntityType(decision.entity_type or ""), EntityId(decision.entity_id or ""))
-    return result._replace(decision=decision._replace(seq=numbers[key, decision.version or 0]))
+    # built anew by position: `_replace` costs several times as much, for each operation
+    with_number = Decision(*decision[:11], numbers[-1 - decision.seq], *decision[12:])
+    return Decided(with_number, result.data, result.conflicts, result.duplicate)
 
 
 def has_failed(results: Iterable[Decided]) -> bool:

@@ -21,6 +21,10 @@ MEMBER = "member"
 """The entity type of log rows that grant or revoke; they are told as resets and deletes, never as rows."""
 
 
+PAGE_CHARACTERS = 1_000_000
+"""Text of the rows of one page, but for its last row: what a connection is sent at once is bounded (promise P11)."""
+
+
 class Viewer(NamedTuple):
     """Who reads, and what of it: None follows every space, or every entity type."""
 
@@ -164,7 +168,7 @@ class Feed:
         if cursor.seq > end or any(place.seq > cursor.seq for place in places.values()):
             return None
         spaces = {space_id for space_id in followed(places) if viewer.follows(space_id)}
-        rows = self.recent.after(cursor.seq, min(limit, end - cursor.seq))
+        rows = _fitting(self.recent.after(cursor.seq, min(limit, end - cursor.seq)))
         position = rows[-1].seq if rows else cursor.seq
         wanted = [row for row in rows if row.space_id in spaces and row.entity_type != MEMBER and viewer.wants(row)]
         return Page(wanted, Cursor(cursor.epoch, position), position < end)
@@ -173,7 +177,9 @@ class Feed:
         """A position that is surely before everything committed after `moment`, some minutes early."""
         early = Millis(min(moment, self.now()) - margin_ms)
         seq = await self.read(lambda reader: reader.seq_before(early))
-        return Cursor(self.head.epoch, seq) if seq > self.head.floor_seq or seq == 0 else self.beginning
+        floor = self.head.floor_seq
+        # what lies below the horizon cannot be told apart any more: a cursor there is answered with a reset
+        return Cursor(self.head.epoch, seq if seq > floor else Seq(max(0, floor - 1)))
 
     async def _load_memberships(self, user_id: UserId) -> list[Membership]:
         return await self.read(lambda reader: reader.memberships(user_id))
@@ -211,6 +217,16 @@ def _page(reader: Reader, viewer: Viewer, cursor: Cursor, limit: int, until: Seq
     return page
 
 
+def _fitting(rows: list[Update]) -> list[Update]:
+    """As many of these rows as one page may weigh, and at least one."""
+    total = 0
+    for index, row in enumerate(rows):
+        total += len(row.data) if row.data is not None else 0
+        if total > PAGE_CHARACTERS and index > 0:
+            return rows[:index]
+    return rows
+
+
 def _anchored(cursor: Cursor, head: Head) -> tuple[Cursor, tuple[SpaceReset, ...]]:
     """The cursor if the log covers it, else the beginning with a reset of everything."""
     if cursor.epoch != head.epoch or cursor.seq > head.head_seq:
@@ -239,7 +255,8 @@ def _scan_page(reader: Reader, viewer: Viewer, cursor: Cursor, places: Places, l
         rows = reader.revoked_states(place.space_id, after=scan.after, revoked_at=place.seq, limit=limit)
     else:
         rows = []
-    is_last = len(rows) < limit
+    found, rows = rows, _fitting(rows)
+    is_last = len(found) < limit and len(rows) == len(found)
     rest = None if is_last else scan._replace(after=rows[-1].seq)
     return Page(rows, cursor._replace(scan=rest), True, is_snapshot=scan.kind is ScanKind.SNAPSHOT, is_scan=True)
 
@@ -265,12 +282,13 @@ def _log_page(
         if place.role is not None and place.seq < bound
     ]
     if newest_only:
-        rows = reader.states(scans, until=bound, entity_types=viewer.entity_types, limit=limit, live_only=False)
-        wanted = rows
+        found = reader.states(scans, until=bound, entity_types=viewer.entity_types, limit=limit, live_only=False)
+        wanted = rows = _fitting(found)
     else:
-        rows = reader.updates(scans, until=bound, entity_types=viewer.entity_types, limit=limit)
+        found = reader.updates(scans, until=bound, entity_types=viewer.entity_types, limit=limit)
+        rows = _fitting(found)
         wanted = [row for row in rows if viewer.wants(row)]
-    if len(rows) == limit:
+    if len(found) == limit or len(rows) < len(found):
         return Page(wanted, cursor._replace(seq=rows[-1].seq), True)
     reached = cursor._replace(seq=max(cursor.seq, bound))
     if not events:

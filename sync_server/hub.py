@@ -169,6 +169,20 @@ class Hub:
         if subscriber.is_live and cursor.scan is None:
             subscriber.position = max(self.position_of(subscriber), cursor.seq)
 
+    def rest(self, subscriber: Subscriber, cursor: Cursor, *, limit: int) -> Page | None:
+        """What is committed after the cursor and on its way to a live subscriber, for a reply to tell now.
+
+        Who asks after an acknowledgement must see what was acknowledged (promise P7), however many others are pushed
+        it first. None where it comes from a pump.
+        """
+        places = self._feed.memberships.cached(subscriber.viewer.user_id)
+        if not subscriber.is_live or places is None:
+            return None
+        page = self._feed.recent_page(subscriber.viewer, places, cursor, limit=limit)
+        if page is not None:
+            self.told(subscriber, page.cursor)
+        return page
+
     # --- publish ---------------------------------------------------------------------------------------------------
 
     def publish(self, committed: Committed) -> None:
@@ -207,6 +221,7 @@ class Hub:
                     await self._deliver(current)
                 except Exception:  # noqa: BLE001  a round that cannot be delivered must not stop the next one
                     _log.exception("round_not_delivered")
+                    self._leave_to_pumps(current)
 
     def _rights_changed(self, user_id: UserId, update: Update) -> None:
         """Stop what was revoked at once; the pump tells the rest in its place in the log."""
@@ -233,6 +248,7 @@ class Hub:
         epoch = self._feed.head.epoch
         authors = {(update.modified_by, update.client_id) for update in updates}
         encoded: dict[Audience, Frames | None] = {}
+        delivered = 0
         for count, subscriber in enumerate(self.followers(space_id), start=1):
             if not subscriber.is_live or subscriber.position >= last or space_id not in subscriber.spaces:
                 continue
@@ -245,19 +261,35 @@ class Hub:
             else:
                 frames = _changes(subscriber.audience, [u for u in updates if viewer.wants(u)], epoch)
                 encoded[subscriber.audience] = frames
-            self._push(subscriber, frames, last)
+            delivered += self._push(subscriber, frames, last)
             if count % SENDS_PER_TURN == 0:
                 await asyncio.sleep(0)
+        metrics.DELIVERIES.inc(delivered)
 
-    def _push(self, subscriber: Subscriber, frames: Frames | None, seq: Seq) -> None:
-        """Take a live subscriber to `seq`, unless its socket is congested: then it lags from where it stands."""
-        if frames is not None and subscriber.socket.congested:
+    def _push(self, subscriber: Subscriber, frames: Frames | None, seq: Seq) -> int:
+        """Take a live subscriber to `seq`, unless its socket is congested: then it lags from where it stands.
+
+        Returns how many frames were written.
+        """
+        if frames is None:
+            subscriber.position = seq
+            return 0
+        if subscriber.socket.congested:
             self._refeed(subscriber, newest_only=True)
-            return
-        if frames is not None:
-            subscriber.socket.write(frames)
-            metrics.DELIVERIES.inc(len(frames.payloads))
+            return 0
+        subscriber.socket.write(frames)
         subscriber.position = seq
+        return len(frames.payloads)
+
+    def _leave_to_pumps(self, current: _Round) -> None:
+        """Let whoever is still without these changes read them from the log."""
+        if not current.updates:
+            return
+        last = current.updates[-1].seq
+        for subscriber in list(self._subscribers.values()):
+            if subscriber.is_live and subscriber.position < last:
+                self._refeed(subscriber, newest_only=False)
+        self._flushed = max(self._flushed, last)
 
     def _refeed(self, subscriber: Subscriber, *, newest_only: bool) -> None:
         """Send a live subscriber back to a pump, from where it stands."""
@@ -305,6 +337,9 @@ class Hub:
             subscriber.close(CloseCode.SLOW_CONSUMER, "This connection takes nothing of what waits for it.")
         except CommandError as error:
             subscriber.close(CloseCode.INTERNAL, error.message)
+        except Exception:  # noqa: BLE001  a connection that can be fed no more must not stay open in silence
+            _log.exception("subscription_failed")
+            subscriber.close(CloseCode.INTERNAL, "The server failed to feed this connection; reconnect.")
         except Exception:  # noqa: BLE001  a subscriber that nobody feeds must know it
             _log.exception("pump_failed")
             subscriber.close(CloseCode.INTERNAL, "The server failed to read what this connection follows.")

@@ -26,7 +26,7 @@ ROUND_OPERATIONS = Histogram(
 ROUND_FAILURES = Counter("sync_round_failures", "Group commits that the database refused.", registry=REGISTRY)
 QUEUE = Gauge("sync_queue_operations", "Operations waiting for a group commit.", registry=REGISTRY)
 HEAD_SEQ = Gauge("sync_head_seq", "Position of the newest change of the log.", registry=REGISTRY)
-DELIVERIES = Counter("sync_deliveries", "Changes pushed to subscribers.", registry=REGISTRY)
+DELIVERIES = Counter("sync_deliveries", "Frames with changes that were pushed to subscribers.", registry=REGISTRY)
 LAGGING = Gauge(
     "sync_lagging_subscriptions", "Subscriptions that are fed from the log and not live.", registry=REGISTRY
 )

@@ -7,8 +7,9 @@ from schema.registry import Registry
 from sync_server.conflict.constraints import claims_of
 from sync_server.conflict.model import Claim
 from sync_server.orders import Batch, Decided, Order
-from sync_server.records import DecisionKey, EntityKey
+from sync_server.records import Decision, DecisionKey, EntityKey
 from sync_server.stores.reader import Reader
+from sync_server.stores.writer import dump
 from sync_server.types import EntityId, EntityType, Json, OperationType, SpaceId, UserId, parse_id
 from sync_server.working import Working
 
@@ -48,12 +49,32 @@ class Preload:
         found = self._reader.decisions(keys)
         changes = self._reader.changes_at({d.seq for d in found.values() if d.seq is not None})
         conflicts = self._reader.conflicts({d.conflict_id for d in found.values() if d.conflict_id is not None})
+        stood = self._texts_that_stood(found.values())
         for key, decision in found.items():
             change = changes.get(decision.seq) if decision.seq is not None else None
             conflict = conflicts.get(decision.conflict_id) if decision.conflict_id is not None else None
             data = change.data if change is not None and decision.operation_type is not OperationType.DELETE else None
+            data = stood.get(key, data)
             met = (conflict,) if conflict is not None else ()
             self._working.decided[key] = Decided(decision, data, met, duplicate=True)
+
+    def _texts_that_stood(self, decisions: Iterable[Decision]) -> dict[DecisionKey, str]:
+        """What operations met and did not change, as their first results told it."""
+        met = {
+            d.key: (EntityKey(d.entity_type, d.entity_id), d.version)
+            for d in decisions
+            if d.seq is None and d.entity_type is not None and d.entity_id is not None and d.version is not None
+        }
+        since: dict[EntityKey, int] = {}
+        for entity, version in met.values():
+            since[entity] = min(version, since.get(entity, version))
+        found = self._reader.revisions(since)
+        return {
+            key: dump(revision.data)
+            for key, (entity, version) in met.items()
+            for revision in found.get(entity, ())
+            if revision.version == version and revision.operation_type is not OperationType.DELETE
+        }
 
     def _touched(self, order: Order) -> Iterable[EntityKey]:
         if order.entity_type is None:
@@ -93,7 +114,7 @@ class Preload:
         """From which version on the history of each entity is needed."""
         since: dict[EntityKey, int] = {}
         for _, order in orders:
-            base = _base_version(order)
+            base = base_version(order)
             if order.entity_type is None or order.entity_id is None or base is None:
                 continue
             key = EntityKey(order.entity_type, order.entity_id)
@@ -140,5 +161,6 @@ def _parents(spec: EntitySpec, fields: Json) -> Iterable[EntityKey]:
             yield EntityKey(EntityType(reference.entity_type), EntityId(parse_id(value)))
 
 
-def _base_version(order: Order) -> int | None:
+def base_version(order: Order) -> int | None:
+    """The version that the client built on; a create builds on nothing."""
     return 0 if order.operation_type is OperationType.CREATE else order.before_version

@@ -1,20 +1,21 @@
 """One round of the group commit: many batches, one transaction. Load what they touch, decide in order, write."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from schema.entity import EntitySpec
 from schema.registry import Registry
 from sync_server.conflict.decide import decide
 from sync_server.conflict.model import Attempt, Dispute, Outcome, Refusal, Revision, Rule, Surroundings
 from sync_server.conflict.resolve import resolve
-from sync_server.conflict.stamps import write_stamp
+from sync_server.conflict.stamps import write_time
 from sync_server.decisions import counted, decision_of, has_failed, numbered, rejected
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.ids import IdBlocks
 from sync_server.orders import Batch, Committed, Decided, Order
-from sync_server.preload import Preload, referenced_types
+from sync_server.preload import Preload, base_version, referenced_types
 from sync_server.records import Conflict, DecisionKey, Entity, EntityKey, SyncRecord
-from sync_server.stores.writer import Writer, dump
+from sync_server.stores.writer import Writer
 from sync_server.types import (
     ClientId,
     ConflictId,
@@ -75,8 +76,8 @@ class Round:
         admitted = [batch for index, batch in enumerate(batches) if index not in refused]
         Preload(self._writer, self._registry, self._working).load(admitted)
         decided = {id(batch): self._decide_batch(batch) for batch in admitted}
-        changes = self._working.save(self._writer)
-        verdicts = self._save(admitted, decided, {(c.key, c.version): c.seq for c in changes}, syncs)
+        changes, numbers = self._working.save(self._writer)
+        verdicts = self._save(admitted, decided, numbers, syncs)
         self.committed = Committed(
             changes,
             tuple(self._working.conflicts[conflict_id] for conflict_id in self._working.met),
@@ -118,7 +119,7 @@ class Round:
         if order.refusal is not None:
             return rejected(batch, order, self._now, order.refusal)
         try:
-            order = _with_references(order, created)
+            order = self._with_references(order, created)
             match order.operation_type:
                 case OperationType.READ:
                     return self._read(batch, order)
@@ -128,6 +129,17 @@ class Round:
                     return self._write(batch, order)
         except CommandError as error:
             return rejected(batch, order, self._now, Refusal(error.code, error.message, error.details))
+
+    def _with_references(self, order: Order, created: dict[str, EntityId]) -> Order:
+        """The order with each `{"ref": operation_id}` replaced by the id of the entity that operation created."""
+        if order.entity_ref is not None:
+            order = order._replace(entity_id=_created(order.entity_ref, created, "entity_id"), entity_ref=None)
+        names = self._registry[order.entity_type].references if order.entity_type is not None else ()
+        refs = {name: value["ref"] for name in names if isinstance(value := order.fields.get(name), dict)}
+        if not refs:
+            return order
+        ids = {name: format_id(_created(ref, created, name)) for name, ref in refs.items()}
+        return order._replace(fields={**order.fields, **ids})
 
     def _read(self, batch: Batch, order: Order) -> Decided:
         entity = self._visible(batch, order)
@@ -141,16 +153,14 @@ class Round:
         entity_id = order.entity_id
         if entity_id is None:
             entity_id = self._ids.next_id(self._writer, _type_of(order))
-            order = order._replace(entity_id=entity_id)
+        history = self._history(order, entity)
+        written_at = write_time(order.timestamp, order.before_version, entity, history, now=self._now)
         attempt = Attempt(
             order.operation_id, order.operation_type, _type_of(order), entity_id, space_id, order.fields,
-            order.before_version, order.strategy, order.timestamp, batch.user_id, batch.client_id,
+            order.before_version, order.strategy, written_at, batch.user_id, batch.client_id,
         )  # fmt: skip
         spec = self._registry[attempt.entity_type]
-        history = self._history(attempt, entity)
-        stamp = write_stamp(attempt, entity, history, now=self._now)
         outcome = decide(attempt, entity, history, spec, self._surroundings(attempt, spec), now=self._now)
-        attempt = attempt._replace(timestamp=stamp.at)
         return self._apply(batch, order, attempt, entity, outcome)
 
     def _resolve(self, batch: Batch, order: Order) -> Decided:
@@ -165,9 +175,7 @@ class Round:
         key = EntityKey(conflict.entity_type, conflict.entity_id)
         entity = self._working.entities.get(key)
         strategy = order.strategy if order.strategy is not None else conflict.suggested_strategy
-        surroundings = Surroundings(
-            self._working.entities, self._working.claims, self._working.live_children(key), self._registry
-        )
+        surroundings = replace(self._working.surroundings, children=self._working.live_children(key))
         outcome = resolve(
             conflict,
             entity,
@@ -239,34 +247,35 @@ class Round:
             self._working.roles |= self._writer.roles((pair,))
         return self._working.roles.get(pair)
 
-    def _history(self, attempt: Attempt, entity: Entity | None) -> Sequence[Revision]:
+    def _history(self, order: Order, entity: Entity | None) -> Sequence[Revision]:
         if entity is None:
             return ()
-        base = 0 if attempt.operation_type is OperationType.CREATE else attempt.before_version
+        base = base_version(order)
         if base is None or base >= entity.version:
             return ()
         return [r for r in self._working.revisions.get(entity.key, ()) if r.version >= base]
 
     def _surroundings(self, attempt: Attempt, spec: EntitySpec) -> Surroundings:
-        children: Sequence[Entity] = ()
-        if attempt.operation_type is OperationType.DELETE and spec.entity_type in self._parents_of:
-            children = self._working.live_children(EntityKey(attempt.entity_type, attempt.entity_id))
-        return Surroundings(self._working.entities, self._working.claims, children, self._registry)
+        if attempt.operation_type is not OperationType.DELETE or spec.entity_type not in self._parents_of:
+            return self._working.surroundings
+        children = self._working.live_children(EntityKey(attempt.entity_type, attempt.entity_id))
+        return replace(self._working.surroundings, children=children)
 
     def _apply(self, batch: Batch, order: Order, attempt: Attempt, entity: Entity | None, outcome: Outcome) -> Decided:
         if outcome.refusal is not None:
             return rejected(batch, order, self._now, outcome.refusal)
-        conflicts = tuple(self._record(batch, attempt, entity, outcome, dispute) for dispute in outcome.disputes)
-        after = entity
+        conflicts: tuple[Conflict, ...] = ()
+        if outcome.disputes:
+            conflicts = tuple(self._record(batch, attempt, entity, outcome, dispute) for dispute in outcome.disputes)
+        after, change = entity, None
         if outcome.data is not None:
+            change = len(self._working.changes)
             after = self._commit(attempt, entity, outcome)
-        blocking = next((c for c in conflicts if c.is_open), conflicts[0] if conflicts else None)
-        decision = decision_of(batch, order, self._now, outcome.verdict, outcome.rule, after)._replace(
-            conflict_id=blocking.conflict_id if blocking is not None else None,
-            body=dump(order.raw) if outcome.verdict is Verdict.CONFLICT else None,
-            # any number: it is replaced by the change's own once that is taken
-            seq=Seq(0) if outcome.data is not None else None,
-        )
+        blocking = next((c for c in conflicts if c.is_open), conflicts[0]) if conflicts else None
+        decision = decision_of(
+            batch, order, self._now, outcome.verdict, outcome.rule, after,
+            change=change, conflict_id=blocking.conflict_id if blocking is not None else None,
+        )  # fmt: skip
         text = self._working.text_of(after) if after is not None and not after.deleted else None
         return Decided(decision, text, conflicts)
 
@@ -294,8 +303,7 @@ class Round:
             origin.operation_id, OperationType.UPDATE, child.entity_type, child.entity_id, child.space_id, fields,
             None, None, Millis(0), origin.user_id, SERVER_CLIENT,
         )  # fmt: skip
-        surroundings = Surroundings(self._working.entities, self._working.claims)
-        outcome = decide(attempt, child, (), spec, surroundings, now=self._now)
+        outcome = decide(attempt, child, (), spec, self._working.surroundings, now=self._now)
         if outcome.data is None:  # a unique value that cannot be repaired: the name stays, the clash is the person's
             outcome = Outcome(Verdict.APPLIED, Rule.PARENT_GONE, {**child.data, **fields})
         self._commit(attempt, child, outcome._replace(rule=Rule.PARENT_GONE))
@@ -340,8 +348,15 @@ class Round:
 
     def _undone(self, batch: Batch, order: Order, culprit: Decided) -> Decided:
         """The verdict of an operation of an atomic request that failed as a whole: as if it had never been sent."""
+        prior = self._working.decided.get(DecisionKey(batch.user_id, batch.client_id, order.operation_id))
+        if prior is not None and prior.decision.body_hash == order.body_hash:
+            return prior._replace(duplicate=True)  # it was done before this request
         if order.operation_id == culprit.decision.operation_id:
-            return culprit._replace(decision=culprit.decision._replace(conflict_id=None), conflicts=())
+            if culprit.decision.verdict is Verdict.REJECTED:
+                return culprit
+            message = "This operation conflicts, so nothing of this atomic request was applied."
+            details = {"rule": str(culprit.decision.rule)}
+            return rejected(batch, order, self._now, Refusal(ErrorCode.CONFLICT, message, details))
         message = "Nothing of this atomic request was applied, because another of its operations failed."
         details = {"failed_operation_id": culprit.decision.operation_id}
         return rejected(batch, order, self._now, Refusal(ErrorCode.CONFLICT, message, details))
@@ -352,7 +367,7 @@ class Round:
         self,
         batches: Sequence[Batch],
         decided: dict[int, list[Decided]],
-        numbers: dict[tuple[EntityKey, int], Seq],
+        numbers: Sequence[Seq],
         syncs: dict[SyncId, SyncRecord],
     ) -> dict[int, list[Decided]]:
         """Write verdicts, conflicts and syncs; returns the verdicts with the numbers of their changes."""
@@ -405,21 +420,6 @@ def _type_of(order: Order) -> EntityType:
         message = "This operation needs an entity_type."
         raise CommandError(ErrorCode.VALIDATION_ERROR, message, details={"field": "entity_type"})
     return order.entity_type
-
-
-def _with_references(order: Order, created: dict[str, EntityId]) -> Order:
-    """The order with each `{"ref": operation_id}` replaced by the id of the entity that operation created."""
-    if order.entity_ref is not None:
-        order = order._replace(entity_id=_created(order.entity_ref, created, "entity_id"), entity_ref=None)
-    pending = {name: value["ref"] for name, value in order.fields.items() if _is_ref(value)}
-    if not pending:
-        return order
-    ids = {name: format_id(_created(ref, created, name)) for name, ref in pending.items()}
-    return order._replace(fields={**order.fields, **ids})
-
-
-def _is_ref(value: object) -> bool:
-    return isinstance(value, dict) and value.keys() == {"ref"}
 
 
 def _created(ref: str, created: dict[str, EntityId], field: str) -> EntityId:

@@ -46,6 +46,11 @@ class Socket(Protocol):
 
     def write(self, frames: Frames) -> None: ...
 
+    @property
+    def buffered_bytes(self) -> int:
+        """How much of what was written the peer has not taken yet."""
+        ...
+
     async def drained(self) -> None:
         """Return once the socket is no longer congested, or is gone."""
         ...
@@ -57,6 +62,22 @@ class Socket(Protocol):
     def release(self) -> None:
         """Nobody writes any more: let go of whatever the socket holds."""
         ...
+
+
+async def room(socket: Socket, *, patience_s: float) -> None:
+    """Return once the socket is not congested, however slowly its peer takes what waits for it.
+
+    Raises:
+        TimeoutError: the peer took nothing at all for `patience_s`.
+    """
+    while socket.congested:
+        before = socket.buffered_bytes
+        try:
+            async with asyncio.timeout(patience_s):
+                await socket.drained()
+        except TimeoutError:
+            if socket.buffered_bytes >= before:
+                raise
 
 
 class TransportSocket:
@@ -73,6 +94,10 @@ class TransportSocket:
     @property
     def congested(self) -> bool:
         return not self._protocol.writable.is_set()
+
+    @property
+    def buffered_bytes(self) -> int:
+        return int(self._protocol.transport.get_write_buffer_size())
 
     def write(self, frames: Frames) -> None:
         transport = self._protocol.transport
@@ -114,6 +139,10 @@ class AsgiSocket:
     @property
     def congested(self) -> bool:
         return self._queued_bytes > self._buffer_bytes and not self._closed
+
+    @property
+    def buffered_bytes(self) -> int:
+        return self._queued_bytes
 
     def write(self, frames: Frames) -> None:
         if self._closed:

@@ -45,7 +45,10 @@ class Verdict(StrEnum):
 
     @property
     def is_success(self) -> bool:
-        return self in {Verdict.APPLIED, Verdict.MERGED, Verdict.SUPERSEDED}
+        return self in _SUCCESSES
+
+
+_SUCCESSES = frozenset({Verdict.APPLIED, Verdict.MERGED, Verdict.SUPERSEDED})
 
 
 class ConflictType(StrEnum):
@@ -133,6 +136,8 @@ def parse_time(text: str) -> Millis:
     1704880800000
     """
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
+    try:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:  # its offset takes it out of those years
+        raise ValueError(text) from error
     return Millis(round(moment.timestamp() * 1000))

@@ -1,11 +1,11 @@
 """The state of one commit round: what was loaded, overlaid by what the round has decided so far."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from schema.registry import Registry
 from sync_server.conflict.constraints import claims_of
-from sync_server.conflict.model import Claim, Revision
+from sync_server.conflict.model import Claim, Revision, Surroundings
 from sync_server.conflict.values import equal
 from sync_server.orders import Decided
 from sync_server.records import Change, Conflict, DecisionKey, Entity, EntityKey
@@ -138,6 +138,7 @@ class Working:
         self.now = now
         self.entities = Entities(reader)
         self.claims = Claims(reader)
+        self.surroundings = Surroundings(self.entities, self.claims, specs=registry)
         self.revisions: dict[EntityKey, list[Revision]] = {}
         self.children: dict[EntityKey, set[EntityKey]] = {}
         self.roles: dict[tuple[SpaceId, UserId], Role] = {}
@@ -145,12 +146,13 @@ class Working:
         self.decided: dict[DecisionKey, Decided] = {}
         self.met: dict[ConflictId, None] = {}
         self.settled: dict[ConflictId, int | None] = {}
-        self.changes: list[Change] = []
+        self.changes: list[tuple[Any, ...]] = []  # the fields of a `Change` but its number
         self._texts: dict[EntityKey, str] = {}
 
     def copy(self) -> "Working":
         twin = Working(self._reader, self._registry, self.now)
         twin.entities, twin.claims = self.entities.copy(), self.claims.copy()
+        twin.surroundings = Surroundings(twin.entities, twin.claims, specs=self._registry)
         twin.revisions = {key: list(rows) for key, rows in self.revisions.items()}
         twin.children = {key: set(rows) for key, rows in self.children.items()}
         twin.roles, twin.conflicts = self.roles, dict(self.conflicts)
@@ -187,16 +189,11 @@ class Working:
     ) -> Entity:
         """Make `data` the entity's new version, as one more change of the log."""
         after = self._next(before, key, space_id, data, origin, deleted=deleted)
-        old = before.data if before is not None else {}
-        previous = {
-            name: [old[name]] if name in old else []
-            for name in {**old, **data}
-            if name not in old or name not in data or not equal(old[name], data[name])
-        }
+        previous = _previous(before.data, data) if before is not None else dict.fromkeys(data, ())
         kind = _operation_type(before, deleted=deleted)
         text = dump(data)
-        change = Change(
-            Seq(0), space_id, *key, after.version, kind, text, dump(previous), dump(submitted) if submitted else None,
+        change = (
+            space_id, *key, after.version, kind, text, dump(previous), dump(submitted) if submitted else None,
             origin.rule, origin.timestamp, self.now, origin.user_id, origin.client_id, origin.operation_id,
         )  # fmt: skip
         self.changes.append(change)
@@ -209,33 +206,41 @@ class Working:
         self.entities.put(after)
         return after
 
-    def save(self, writer: Writer) -> tuple[Change, ...]:
-        """Write the entities, their claims and links and the log; returns the changes with their numbers.
+    def save(self, writer: Writer) -> tuple[tuple[Change, ...], list[Seq]]:
+        """Write the entities, their claims and links and the log.
 
         The numbers are taken last of all that may wait. Changes of one space stand together, in the order they were
         decided, so that the space's subscribers get them in one frame.
+
+        Returns:
+            The changes in the order of their numbers, and the numbers in the order of the decisions.
         """
         if not self.changes:
-            return ()
-        ordered = sorted(self.changes, key=_space_of)
-        first = writer.take_numbers(len(ordered))
-        numbered = tuple(Change._make((first + index, *change[1:])) for index, change in enumerate(ordered))
+            return (), []
+        order = sorted(range(len(self.changes)), key=lambda index: self.changes[index][0])
+        first = writer.take_numbers(len(order))
+        numbers = [Seq(0)] * len(order)
+        numbered = []
         created: dict[EntityKey, Seq] = {}
         last: dict[EntityKey, Seq] = {}
-        for change in numbered:
+        for seq, index in enumerate(order, start=first):
+            change = Change(Seq(seq), *self.changes[index])
+            numbered.append(change)
+            numbers[index] = change.seq
+            key = change.key
             if change.version == 1:
-                created[change.key] = change.seq
-            last[change.key] = change.seq
-        rows = []
-        for key, seq in last.items():
-            entity = self.entities[key]
-            numbers = (created.get(key, entity.created_seq), seq)
-            rows.append((Entity._make((*entity[:9], *numbers)), self._texts[key]))
+                created[key] = change.seq
+            last[key] = change.seq
+        rows = [(self._stored(key, created.get(key), seq), self._texts[key]) for key, seq in last.items()]
         writer.save_entities(rows)
         writer.save_changes(numbered)
         writer.save_claims(self.claims.released, self.claims.taken.items())
         self._save_parents(writer, [entity for entity, _ in rows])
-        return numbered
+        return tuple(numbered), numbers
+
+    def _stored(self, key: EntityKey, created_seq: Seq | None, seq: Seq) -> Entity:
+        entity = self.entities[key]
+        return Entity(*entity[:9], created_seq if created_seq is not None else entity.created_seq, seq)
 
     def _next(
         self, before: Entity | None, key: EntityKey, space_id: SpaceId, data: Json, origin: Origin, *, deleted: bool
@@ -277,5 +282,10 @@ def _operation_type(before: Entity | None, *, deleted: bool) -> OperationType:
     return OperationType.CREATE if before is None or before.deleted else OperationType.UPDATE
 
 
-def _space_of(change: Change) -> str:
-    return change.space_id
+def _previous(old: Json, new: Json) -> dict[str, Sequence[Any]]:
+    """What the changed fields held before."""
+    return {
+        name: (old[name],) if name in old else ()
+        for name in {**old, **new}
+        if name not in old or name not in new or not equal(old[name], new[name])
+    }

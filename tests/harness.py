@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import httpx2 as httpx
+import msgpack
 import uvicorn
 import websockets
 from pydantic import ConfigDict, TypeAdapter
@@ -22,10 +24,14 @@ from sync_server.app import create_app
 from sync_server.auth import issue_token
 from sync_server.clock import now_ms
 from sync_server.config import Settings
+from sync_server.orders import Committed
 from sync_server.protocol.messages import ServerMessage
+from sync_server.records import Space
 from sync_server.server import SyncHttpProtocol, SyncWebSocketProtocol, listening_socket
 from sync_server.services import Services
-from sync_server.types import UserId
+from sync_server.stores.writer import Writer
+from sync_server.types import Millis, Role, SpaceId, UserId
+from sync_server.users import save_member
 
 SECRET = "a secret for tests, at least 32 bytes long"
 TIMEOUT_S = 5.0
@@ -66,6 +72,12 @@ class RunningServer:
         headers = {"Authorization": f"Bearer {token_for(user)}"} if user is not None else {}
         return httpx.AsyncClient(base_url=self.http_url, headers=headers, timeout=TIMEOUT_S, **options)
 
+    async def share(self, space_id: str, **roles: str | None) -> None:
+        """Give users (`_1="owner"` as in `_<user>`) roles in a space, which is made if it is new; None revokes."""
+        for name, role in roles.items():
+            known = Role(role) if role is not None else None
+            await self.services.committer.perform(partial(_share, SpaceId(space_id), UserId(name.strip("_")), known))
+
     @asynccontextmanager
     async def client(self, user: str = "1", client_id: str = "client_a", **greeting: Any) -> AsyncIterator["Client"]:
         """A client that is READY."""
@@ -98,6 +110,14 @@ async def running_server(data_dir: Path, **changes: Any) -> AsyncIterator[Runnin
         listener.close()
 
 
+def _share(
+    space_id: SpaceId, user_id: UserId, role: Role | None, writer: Writer, now: Millis
+) -> tuple[None, Committed]:
+    if not writer.spaces((space_id,)):
+        writer.save_space(Space(space_id, space_id, user_id, now))
+    return None, Committed((save_member(writer, space_id, user_id, role, by=user_id, now=now),))
+
+
 class Client:
     """One WebSocket client. `greet` it, then `sync`; frames that answer nothing are kept in order for `next`."""
 
@@ -105,17 +125,20 @@ class Client:
         self.ws = ws
         self.client_id = client_id
         self.cursor: str | None = None
+        self.replica = Replica()
         self._inbox: list[Message] = []
         self._count = 0
 
     async def send(self, **message: Any) -> None:
-        await self.ws.send(json.dumps(message))
+        packs = self.ws.subprotocol == "sync.v1.msgpack"
+        await self.ws.send(msgpack.packb(message) if packs else json.dumps(message))
 
     async def receive(self, *, timeout_s: float = TIMEOUT_S) -> Message:
         """The next frame from the socket, checked against the schema of what a server sends."""
         raw = await asyncio.wait_for(self.ws.recv(), timeout_s)
-        message: Message = json.loads(raw)
+        message: Message = json.loads(raw) if isinstance(raw, str) else msgpack.unpackb(raw)
         _SERVER_MESSAGE.validate_python(message)
+        self.replica.take(message)
         return message
 
     async def next(self, *types: str, timeout_s: float = TIMEOUT_S) -> Message:
@@ -176,6 +199,66 @@ class Client:
         """The result of one operation."""
         result: Message = (await self.sync(operation, **request))["operation_results"][0]
         return result
+
+
+class Replica:
+    """What a client of docs/protocol.md keeps: of each entity the newest version, of each reset only what follows.
+
+    Attributes:
+        rows: (space, version, data) by (type, id); data is None once deleted.
+        cursor: the newest one that came with what is in `rows`.
+        told: every change in the order it came, as (seq, type, id, version, reason).
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, Any], tuple[str, int, Message | None]] = {}
+        self.cursor: str | None = None
+        self.told: list[tuple[int, str, Any, int, str | None]] = []
+
+    def take(self, message: Message) -> None:
+        match message["type"]:
+            case "server_update":
+                self._apply({**message, **message["update_data"]})
+            case "server_updates":
+                for update in message["updates"]:
+                    self._apply(update)
+            case "reset":
+                self._drop(message["space_id"])
+            case "sync_response":
+                self._take_response(message["data"])
+        self.cursor = message.get("cursor", self.cursor)
+
+    @property
+    def live(self) -> dict[tuple[str, Any], tuple[int, Message]]:
+        """(version, data) of what is not deleted."""
+        return {key: (version, data) for key, (_, version, data) in self.rows.items() if data is not None}
+
+    def _take_response(self, data: Message) -> None:
+        for reset in data.get("resets", []):
+            self._drop(reset["space_id"])
+        for result in data["operation_results"]:
+            if result.get("new_version") and result["operation_type"] != "read":
+                key = (result["entity_type"], result["entity_id"])
+                space_id = self.rows[key][0] if key in self.rows else ""
+                self._put(key, space_id, result["new_version"], result["data"])
+        for update in data["server_updates"]:
+            self._apply(update)
+        self.cursor = data["new_client_state"]["cursor"]
+
+    def _apply(self, update: Message) -> None:
+        key = (update["entity_type"], update["entity_id"])
+        self.told.append((update["seq"], *key, update["version"], update.get("reason")))
+        if update.get("reason") == "revoked":
+            self.rows.pop(key, None)
+        else:
+            self._put(key, update["space_id"], update["version"], update["data"])
+
+    def _put(self, key: tuple[str, Any], space_id: str, version: int, data: Message | None) -> None:
+        if key not in self.rows or self.rows[key][1] < version:
+            self.rows[key] = (space_id, version, data)
+
+    def _drop(self, space_id: str | None) -> None:
+        self.rows = {key: row for key, row in self.rows.items() if space_id is not None and row[0] != space_id}
 
 
 @asynccontextmanager

@@ -34,9 +34,16 @@ def clamp(timestamp: Millis, *, base_at: Millis | None, now: Millis) -> Millis:
 
 
 def write_stamp(attempt: Attempt, entity: Entity | None, history: Sequence[Revision], *, now: Millis) -> Stamp:
-    """The stamp of an attempt; its time is what the log must keep as the `timestamp` of the change."""
-    base_at = _base_time(attempt.before_version, entity, history)
-    return Stamp(clamp(attempt.timestamp, base_at=base_at, now=now), attempt.client_id)
+    """The stamp of an attempt."""
+    at = write_time(attempt.timestamp, attempt.before_version, entity, history, now=now)
+    return Stamp(at, attempt.client_id)
+
+
+def write_time(
+    timestamp: Millis, before_version: int | None, entity: Entity | None, history: Sequence[Revision], *, now: Millis
+) -> Millis:
+    """When a write counts as made; the log must keep it as the `timestamp` of the change."""
+    return clamp(timestamp, base_at=_base_time(before_version, entity, history), now=now)
 
 
 def revision_stamp(revision: Revision) -> Stamp:

@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from sync_server.errors import CommandError, ErrorCode
-from sync_server.handlers.access import readable_spaces, role_in
+from sync_server.handlers.access import read_as, readable_spaces, role_in
 from sync_server.handlers.conflict import resolve
+from sync_server.memberships import Places
 from sync_server.protocol.messages import ConflictView, Resolution, Spliced
+from sync_server.records import Conflict
 from sync_server.services import Services
+from sync_server.stores.reader import Reader
 from sync_server.types import ClientId, ConflictId, Json, UserId
 from sync_server.views import conflict_view
 
@@ -54,11 +58,12 @@ async def conflicts(
     Raises:
         CommandError: NOT_FOUND, a named space is not theirs to read.
     """
-    spaces = sorted(await readable_spaces(services, user_id, space_ids))
-    offset = (page - 1) * limit
-    found, total = await services.feed.read(
-        lambda reader: reader.conflicts_page(spaces, is_open=is_open, offset=offset, limit=limit)
-    )
+
+    def query(reader: Reader, places: Places) -> tuple[list[Conflict], int]:
+        spaces = sorted(readable_spaces(places, space_ids))
+        return reader.conflicts_page(spaces, is_open=is_open, offset=(page - 1) * limit, limit=limit)
+
+    found, total = await read_as(services, user_id, query)
     return {
         "conflicts": [conflict_view(conflict) for conflict in found],
         "total": total,
@@ -72,11 +77,15 @@ async def conflict(services: Services, user_id: UserId, conflict_id: ConflictId)
     Raises:
         CommandError: NOT_FOUND.
     """
-    found = (await services.feed.read(lambda reader: reader.conflicts((conflict_id,)))).get(conflict_id)
-    if found is None:
-        raise CommandError(ErrorCode.NOT_FOUND, "There is no such conflict.")
-    await role_in(services, user_id, found.space_id, "conflict")
-    return conflict_view(found)
+
+    def query(reader: Reader, places: Places) -> Conflict:
+        found = reader.conflicts((conflict_id,)).get(conflict_id)
+        if found is None:
+            raise CommandError(ErrorCode.NOT_FOUND, "There is no such conflict.")
+        role_in(places, found.space_id, "conflict")
+        return found
+
+    return conflict_view(await read_as(services, user_id, query))
 
 
 async def resolve_each(

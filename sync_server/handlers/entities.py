@@ -1,15 +1,16 @@
 """Single entities: what they are now, every version they had, and how two of those differ."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 import orjson
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from sync_server.clock import now_ms
 from sync_server.conflict.values import equal
 from sync_server.errors import CommandError, ErrorCode
-from sync_server.handlers.access import role_in
+from sync_server.handlers.access import read_as, role_in
+from sync_server.memberships import Places
 from sync_server.protocol.messages import OutId, Spliced
 from sync_server.protocol.validation import validation_error
 from sync_server.records import Change, Entity, EntityKey
@@ -89,7 +90,7 @@ async def entity(services: Services, user_id: UserId, key: EntityKey) -> EntityV
     Raises:
         CommandError: NOT_FOUND.
     """
-    found = await _visible(services, user_id, key)
+    found = await read_as(services, user_id, lambda reader, places: _visible(reader, places, key))
     if found.deleted:
         raise _not_found()
     return {
@@ -111,8 +112,12 @@ async def history(services: Services, user_id: UserId, key: EntityKey, *, before
     Raises:
         CommandError: NOT_FOUND.
     """
-    await _visible(services, user_id, key)
-    changes = await services.feed.read(lambda reader: reader.history(key, before_version=before, limit=limit + 1))
+
+    def query(reader: Reader, places: Places) -> list[Change]:
+        _visible(reader, places, key)
+        return reader.history(key, before_version=before, limit=limit + 1)
+
+    changes = await read_as(services, user_id, query)
     has_more = len(changes) > limit
     shown = changes[:limit]
     return {
@@ -142,18 +147,18 @@ async def difference(
         CommandError: NOT_FOUND: there is no such entity, or a version is no longer in the history; VALIDATION_ERROR:
             a version is newer than the entity.
     """
-    current = await _visible(services, user_id, key)
-    newest = server_version if server_version is not None else current.version
-    for field, version in (("client_version", client_version), ("server_version", newest)):
-        if version > current.version:
-            raise validation_error(field, f"must be at most {current.version}, the newest version of the entity")
 
-    def sides(reader: Reader) -> tuple[Json, Json]:
+    def sides(reader: Reader, places: Places) -> tuple[int, Json, Json]:
+        current = _visible(reader, places, key)
+        newest = server_version if server_version is not None else current.version
+        for field, version in (("client_version", client_version), ("server_version", newest)):
+            if version > current.version:
+                raise validation_error(field, f"must be at most {current.version}, the newest version of the entity")
         server = _data_at(reader, current, newest, "server_version")
         client = client_data if client_data is not None else _data_at(reader, current, client_version, "client_version")
-        return client, server
+        return newest, client, server
 
-    client, server = await services.feed.read(sides)
+    newest, client, server = await read_as(services, user_id, sides)
     fields = field_diffs(client, server)
     has_conflict = bool(fields) and client_version < newest
     diff: EntityDiff = {
@@ -194,11 +199,11 @@ def field_diffs(client: Mapping[str, Any], server: Mapping[str, Any]) -> list[Fi
     ]
 
 
-async def _visible(services: Services, user_id: UserId, key: EntityKey) -> Entity:
-    found = (await services.feed.read(lambda reader: reader.entities((key,)))).get(key)
+def _visible(reader: Reader, places: Places, key: EntityKey) -> Entity:
+    found = reader.entities((key,)).get(key)
     if found is None:
         raise _not_found()
-    await role_in(services, user_id, found.space_id, "entity")
+    role_in(places, found.space_id, "entity")
     return found
 
 

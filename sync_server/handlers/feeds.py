@@ -1,21 +1,29 @@
 """What changed, over HTTP: pages that may wait for more, and a stream of events. The same rows as the pushes."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Literal, NamedTuple
+import base64
+import binascii
+import re
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Sequence
+from typing import Literal, NamedTuple, NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from sync_server.clock import monotonic_s, now_ms
 from sync_server.cursor import Cursor, format_cursor
+from sync_server.errors import CommandError, ErrorCode
 from sync_server.feed import Page, Viewer
-from sync_server.memberships import Places
-from sync_server.handlers.access import narrowed, readable_spaces
-from sync_server.protocol.messages import Reset, UpdateItem
+from sync_server.handlers.access import read_as, readable_spaces
+from sync_server.memberships import Places, followed
+from sync_server.protocol.codec import JsonText
+from sync_server.protocol.messages import OutId, Reset, Spliced, UpdateItem
+from sync_server.protocol.validation import validation_error
+from sync_server.records import Head
 from sync_server.services import Services
-from sync_server.types import ClientId, Json, Millis, UserId, format_time
+from sync_server.stores.reader import EntityRow, Reader, SpaceScan
+from sync_server.types import ClientId, Json, Millis, Seq, UserId, format_id, format_time, parse_time
 from sync_server.views import server_update, update_item
 
-MAX_WAIT_S = 25
 STREAM_PAGE = 100
 """Rows that a stream reads at once; it reads no more before they are sent."""
 LOOK_S = 0.5
@@ -51,7 +59,9 @@ async def viewer_for(
     Raises:
         CommandError: NOT_FOUND, a named space is not theirs to read.
     """
-    spaces = await readable_spaces(services, user_id, space_ids) if space_ids is not None else None
+    spaces = None
+    if space_ids is not None:
+        spaces = readable_spaces(await services.feed.memberships.of(user_id), space_ids)
     types = tuple(sorted(set(entity_types))) if entity_types is not None else None
     return Viewer(user_id, ClientId(client_id if client_id is not None else ""), spaces, types)
 
@@ -80,7 +90,7 @@ async def changes(services: Services, viewer: Viewer, cursor: Cursor, *, limit: 
     return answer
 
 
-async def events(services: Services, viewer: Viewer, cursor: Cursor, *, until: Millis) -> AsyncIterator[Event]:
+async def events(services: Services, viewer: Viewer, cursor: Cursor, *, until: Millis) -> AsyncGenerator[Event]:
     """Everything after the cursor for as long as somebody takes it, the server runs, and it is before `until`.
 
     A page is read once the one before it has been taken, so a slow reader holds a page and no more. What is revoked
@@ -95,14 +105,16 @@ async def events(services: Services, viewer: Viewer, cursor: Cursor, *, until: M
         for update, end in zip(page.updates, _ends(page, cursor), strict=True):
             if not _is_current(services, viewer, places):
                 break
-            yield Event("server_update", dict(server_update(update, end, is_snapshot=page.is_snapshot)), format_cursor(end))
+            data = dict(server_update(update, end, is_snapshot=page.is_snapshot))
+            yield Event("server_update", data, format_cursor(end))
             cursor = end
         else:
             cursor = page.cursor
             if not page.has_more:
                 if not announced:
                     announced = True
-                    yield Event("caught_up", {"type": "caught_up", "cursor": format_cursor(cursor)}, format_cursor(cursor))
+                    text = format_cursor(cursor)
+                    yield Event("caught_up", {"type": "caught_up", "cursor": text}, text)
                 remaining_s = max(0, until - now_ms()) / 1_000
                 await _something_new(services, viewer, cursor, monotonic_s() + remaining_s)
 
@@ -127,6 +139,237 @@ async def _something_new(services: Services, viewer: Viewer, cursor: Cursor, dea
         places = await services.feed.memberships.of(viewer.user_id)
         if cursor.seq < services.feed.head.head_seq:
             return
-        spaces = frozenset(space_id for space_id in narrowed(places, None) if viewer.follows(space_id))
+        spaces = frozenset(space_id for space_id in followed(places) if viewer.follows(space_id))
         await services.hub.wait_for_change(spaces, timeout_s=min(remaining_s, LOOK_S))
 
+
+# --- all entities, type by type ------------------------------------------------------------------------------------
+
+
+class SyncEntity(TypedDict):
+    """`deleted` is there, and `data` null, where the entity was deleted since the time that was asked for."""
+
+    id: OutId
+    version: int
+    data: Spliced
+    space_id: str
+    created_at: str
+    updated_at: str
+    deleted: NotRequired[bool]
+
+
+class SyncData(TypedDict):
+    """`cursor` goes on with the walk, `changes_cursor` with the log from where the walk began.
+
+    `full_sync` is true where the page is of a walk over everything, also when the log no longer reaches back to the
+    time that was asked for: then what the walk does not tell is gone.
+    """
+
+    sync_id: str
+    entity_type: str
+    entities: list[SyncEntity]
+    has_more: bool
+    next_batch_index: int | None
+    server_time: str
+    cursor: str
+    changes_cursor: str
+    full_sync: bool
+
+
+class Position(NamedTuple):
+    """How far a walk has come: `after` is of the type's entities, `base` is where those of the time asked for begin.
+
+    Entities are told in the order of their last change, so one that changes during the walk moves to its end: it may
+    come twice, the second time with a newer version, and is never missed.
+    """
+
+    sync_id: str
+    epoch: str
+    type_index: int
+    after: Seq
+    base: Seq
+    start: Seq
+    is_full: bool
+
+
+class WalkRequest(NamedTuple):
+    """What a walk is over; the same for all its batches."""
+
+    client_id: str
+    entity_types: tuple[str, ...]
+    space_ids: tuple[str, ...] | None
+    since: str | None
+    full_sync: bool
+
+
+class Walks:
+    """Where the batches of recent walks began, for clients that ask by `batch_index` alone."""
+
+    MAX_WALKS = 10_000
+    MAX_BATCHES = 16
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[UserId, WalkRequest], dict[int, Position]] = OrderedDict()
+
+    def remember(self, user_id: UserId, request: WalkRequest, index: int, position: Position) -> None:
+        batches = self._known.setdefault((user_id, request), {})
+        self._known.move_to_end((user_id, request))
+        batches[index] = position
+        if len(batches) > self.MAX_BATCHES:
+            del batches[next(iter(batches))]
+        if len(self._known) > self.MAX_WALKS:
+            self._known.popitem(last=False)
+
+    def position(self, user_id: UserId, request: WalkRequest, index: int) -> Position:
+        """Where this batch begins.
+
+        Raises:
+            CommandError: CONFLICT, it is not known here (any more).
+        """
+        found = self._known.get((user_id, request), {}).get(index)
+        if found is None:
+            message = "The batch before this one is not known here; begin again with batch_index 0, or send the cursor."
+            raise CommandError(ErrorCode.CONFLICT, message, details={"field": "batch_index"})
+        return found
+
+
+async def sync_data(
+    services: Services,
+    user_id: UserId,
+    walks: Walks,
+    request: WalkRequest,
+    *,
+    sync_id: str,
+    cursor: str | None,
+    batch_index: int,
+    limit: int,
+) -> SyncData:
+    """One batch of all entities that the user reads, or of those that changed since a time; one type at a time.
+
+    Args:
+        sync_id: names the walk, should it begin here.
+
+    Raises:
+        CommandError: see `Walks.position`; NOT_FOUND for a space that is not theirs; VALIDATION_ERROR.
+    """
+    if cursor is not None:
+        position = parse_position(cursor, len(request.entity_types))
+    elif batch_index:
+        position = walks.position(user_id, request, batch_index)
+    else:
+        position = await _beginning(services, request, sync_id)
+
+    def query(reader: Reader, places: Places) -> tuple[Head, Position, list[EntityRow], bool]:
+        return (reader.head(), *_batch(reader, request, position, places, limit))
+
+    head, here, rows, has_more = await read_as(services, user_id, query)
+    if position.epoch != head.epoch:
+        message = "The log has begun anew; begin again with batch_index 0."
+        raise CommandError(ErrorCode.CONFLICT, message, details={"field": "cursor"})
+    after = _next(here, rows, has_more=has_more, limit=limit, types=len(request.entity_types))
+    if has_more:
+        walks.remember(user_id, request, batch_index + 1, after)
+    return {
+        "sync_id": position.sync_id,
+        "entity_type": request.entity_types[here.type_index],
+        "entities": [_sync_entity(row) for row in rows[:limit]],
+        "has_more": has_more,
+        "next_batch_index": batch_index + 1 if has_more else None,
+        "server_time": format_time(now_ms()),
+        "cursor": format_position(after),
+        "changes_cursor": format_cursor(Cursor(position.epoch, position.start)),
+        "full_sync": position.is_full,
+    }
+
+
+async def _beginning(services: Services, request: WalkRequest, sync_id: str) -> Position:
+    head = services.feed.head
+    since = services.feed.beginning
+    if request.since is not None and not request.full_sync:
+        try:
+            moment = parse_time(request.since)
+        except ValueError:
+            raise validation_error("since", "must be a moment such as 2024-01-10T10:00:00Z") from None
+        since = await services.feed.cursor_before(moment)
+    is_full = since.scan is not None
+    return Position(sync_id, head.epoch, 0, Seq(0), Seq(0) if is_full else since.seq, head.head_seq, is_full)
+
+
+def _batch(
+    reader: Reader, request: WalkRequest, position: Position, places: Places, limit: int
+) -> tuple[Position, list[EntityRow], bool]:
+    """The next rows, one more than asked for where there are more of their type; types without rows are passed over."""
+    last = len(request.entity_types) - 1
+    while True:
+        rows = reader.entity_rows(
+            _scans(request, position, places),
+            request.entity_types[position.type_index],
+            live_only=position.is_full,
+            limit=limit + 1,
+        )
+        if rows or position.type_index == last:
+            return position, rows, len(rows) > limit or position.type_index < last
+        position = position._replace(type_index=position.type_index + 1, after=Seq(0))
+
+
+def _scans(request: WalkRequest, position: Position, places: Places) -> list[SpaceScan]:
+    # a space that was granted after the time asked for is told whole
+    return [
+        SpaceScan(space_id, max(position.after, position.base if places[space_id].seq <= position.base else Seq(0)))
+        for space_id in sorted(readable_spaces(places, request.space_ids))
+    ]
+
+
+def _next(position: Position, rows: Sequence[EntityRow], *, has_more: bool, limit: int, types: int) -> Position:
+    if len(rows) > limit:
+        return position._replace(after=rows[limit - 1].seq)
+    if has_more and position.type_index + 1 < types:
+        return position._replace(type_index=position.type_index + 1, after=Seq(0))
+    return position._replace(after=rows[-1].seq) if rows else position
+
+
+def _sync_entity(row: EntityRow) -> SyncEntity:
+    view: SyncEntity = {
+        "id": format_id(row.entity_id),
+        "version": row.version,
+        "data": None if row.deleted else JsonText(row.data),
+        "space_id": row.space_id,
+        "created_at": format_time(row.created_at),
+        "updated_at": format_time(row.updated_at),
+    }
+    if row.deleted:
+        view["deleted"] = True
+    return view
+
+
+_POSITION = re.compile(
+    r"w1\.([A-Za-z0-9_\-]{1,128})\.([0-9a-f]{1,32})\.(\d{1,4})\.(\d{1,18})\.(\d{1,18})\.(\d{1,18})\.([01])"
+)
+
+
+def format_position(position: Position) -> str:
+    """
+    >>> at = Position("sync_1", "e1", 0, Seq(7), Seq(0), Seq(9), True)
+    >>> parse_position(format_position(at), 3) == at
+    True
+    """
+    text = ".".join(["w1", *map(str, position[:-1]), str(int(position.is_full))])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def parse_position(text: str, types: int) -> Position:
+    """Where a walk over so many types goes on.
+
+    Raises:
+        CommandError: VALIDATION_ERROR; this is no cursor of such a walk.
+    """
+    try:
+        plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        plain = ""
+    match = _POSITION.fullmatch(plain)
+    if match is None or int(match[3]) >= types:
+        raise validation_error("cursor", "is not one that this server handed out for these entity_types")
+    sync_id, epoch, *numbers = match.groups()
+    type_index, after, base, start, is_full = map(int, numbers)
+    return Position(sync_id, epoch, type_index, Seq(after), Seq(base), Seq(start), bool(is_full))

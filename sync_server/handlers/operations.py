@@ -45,38 +45,44 @@ def order_of(operation: Operation, raw: Json, registry: Registry, defaults: Defa
     """The order for one well-formed operation; one that cannot be done carries its refusal, its verdict to be."""
     spec = registry.get(EntityType(operation.entity_type)) if operation.entity_type is not None else None
     reference = operation.entity_id.ref if isinstance(operation.entity_id, Ref) else None
-    order = Order(
+    fields: Json = {}
+    timestamp = defaults.now
+    refusal = None
+    try:
+        _require_sense(operation, spec)
+        fields = _fields(operation, spec)
+        timestamp = _timestamp(operation, defaults)
+    except CommandError as error:
+        refusal = Refusal(error.code, error.message, error.details)
+    return Order(
         operation_id=OperationId(operation.operation_id),
         operation_type=operation.operation_type,
         entity_type=spec.entity_type if spec is not None else None,
         entity_id=_entity_id(operation),
         entity_ref=OperationId(reference) if reference is not None else None,
         space_id=SpaceId(operation.space_id) if operation.space_id is not None else None,
-        fields={},
+        fields=fields,
         before_version=operation.before_version,
         strategy=_strategy(operation, defaults),
-        timestamp=defaults.now,
+        timestamp=timestamp,
         conflict_id=ConflictId(operation.conflict_id) if operation.conflict_id is not None else None,
         resolved_data=operation.resolved_data,
         body_hash=_hash(raw),
         raw=raw,
+        refusal=refusal,
     )
-    try:
-        return _checked(order, operation, spec, defaults)
-    except CommandError as error:
-        return order._replace(refusal=Refusal(error.code, error.message, error.details))
 
 
-def _checked(order: Order, operation: Operation, spec: EntitySpec | None, defaults: Defaults) -> Order:
+def _require_sense(operation: Operation, spec: EntitySpec | None) -> None:
     if operation.operation_type is not OperationType.RESOLVE and spec is None:
         raise validation_error("entity_type", "is no entity type of this server")
-    if operation.operation_type is OperationType.CREATE and order.entity_id is not None:
-        _require_own_id(order.entity_id)
-    fields = _fields(operation, spec) if spec is not None else {}
-    return order._replace(fields=fields, timestamp=_timestamp(operation, defaults))
+    if operation.operation_type is OperationType.CREATE and operation.entity_id is not None:
+        _require_own_id(str(operation.entity_id))
 
 
-def _fields(operation: Operation, spec: EntitySpec) -> Json:
+def _fields(operation: Operation, spec: EntitySpec | None) -> Json:
+    if spec is None:
+        return {}
     try:
         match operation.operation_type:
             case OperationType.CREATE:
@@ -97,7 +103,7 @@ def _entity_id(operation: Operation) -> EntityId | None:
     return EntityId(parse_id(operation.entity_id))
 
 
-def _require_own_id(entity_id: EntityId) -> None:
+def _require_own_id(entity_id: str) -> None:
     if entity_id.isascii() and entity_id.isdigit():
         raise validation_error(
             "entity_id", "must not be a number when a client chooses it; use a UUID or a ULID, or leave it out"
@@ -120,5 +126,5 @@ def _timestamp(operation: Operation, defaults: Defaults) -> Millis:
 
 
 def _hash(raw: Json) -> bytes:
-    meaning = {name: raw[name] for name in _MEANING if raw.get(name) is not None}
+    meaning = [raw.get(name) for name in _MEANING]
     return hashlib.blake2b(orjson.dumps(meaning, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()

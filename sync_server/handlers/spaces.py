@@ -2,14 +2,15 @@
 
 import hashlib
 from functools import partial
+from typing import NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from sync_server.clock import new_id
 from sync_server.cursor import Cursor, format_cursor
 from sync_server.errors import CommandError, ErrorCode
-from sync_server.handlers.access import require_manager, require_reader, role_in
-from sync_server.memberships import followed
+from sync_server.handlers.access import read_as, require_manager, require_reader, role_in
+from sync_server.memberships import Places, followed
 from sync_server.orders import Committed
 from sync_server.protocol.messages import OutId
 from sync_server.records import Space
@@ -68,9 +69,12 @@ async def found_space(services: Services, user_id: UserId, name: str) -> SpaceVi
 
 async def spaces_of(services: Services, user_id: UserId) -> SpaceList:
     """The spaces that the user reads, their own first."""
-    roles = followed(await services.feed.memberships.of(user_id))
-    found = await services.feed.read(lambda reader: reader.spaces(roles))
-    views = [_view(space, roles[space_id]) for space_id, space in found.items()]
+
+    def query(reader: Reader, places: Places) -> list[SpaceView]:
+        roles = followed(places)
+        return [_view(space, roles[space_id]) for space_id, space in reader.spaces(roles).items()]
+
+    views = await read_as(services, user_id, query)
     return {"spaces": sorted(views, key=lambda view: (view["space_id"] != home_of(user_id), view["created_at"]))}
 
 
@@ -80,9 +84,9 @@ async def space(services: Services, user_id: UserId, space_id: SpaceId) -> Space
     Raises:
         CommandError: NOT_FOUND.
     """
-    role = await role_in(services, user_id, space_id)
 
-    def query(reader: Reader) -> SpaceView:
+    def query(reader: Reader, places: Places) -> SpaceView:
+        role = role_in(places, space_id)
         view = _view(reader.spaces((space_id,))[space_id], role)
         view["members"] = [
             {"user_id": format_id(member.user_id), "role": member.role}
@@ -91,7 +95,7 @@ async def space(services: Services, user_id: UserId, space_id: SpaceId) -> Space
         ]
         return view
 
-    return await services.feed.read(query)
+    return await read_as(services, user_id, query)
 
 
 async def grant(services: Services, by: UserId, space_id: SpaceId, user_id: UserId, role: Role) -> MemberChange:
@@ -100,7 +104,8 @@ async def grant(services: Services, by: UserId, space_id: SpaceId, user_id: User
     Raises:
         CommandError: NOT_FOUND, FORBIDDEN, or CONFLICT where the space would be left without its owner.
     """
-    require_manager(await role_in(services, by, space_id))  # before a stranger can make the server know anybody
+    # before a stranger can make the server know anybody
+    require_manager(role_in(await services.feed.memberships.of(by), space_id))
     await services.users.ensure(user_id)
     return await services.committer.perform(partial(_change_member, space_id, user_id, role, by))
 
@@ -120,9 +125,9 @@ async def checksum(services: Services, user_id: UserId, space_id: SpaceId) -> Ch
     Raises:
         CommandError: NOT_FOUND.
     """
-    await role_in(services, user_id, space_id)
 
-    def query(reader: Reader) -> Checksum:
+    def query(reader: Reader, places: Places) -> Checksum:
+        role_in(places, space_id)
         head, rows = reader.head(), reader.live_versions(space_id)
         total = 0
         for entity_type, entity_id, version in rows:
@@ -130,7 +135,7 @@ async def checksum(services: Services, user_id: UserId, space_id: SpaceId) -> Ch
         cursor = format_cursor(Cursor(head.epoch, head.head_seq))
         return {"space_id": space_id, "cursor": cursor, "count": len(rows), "checksum": f"{total:016x}"}
 
-    return await services.feed.read(query)
+    return await read_as(services, user_id, query)
 
 
 def fingerprint(entity_type: str, entity_id: str, version: int) -> int:

@@ -242,7 +242,11 @@ async def _updates(
             services.hub.told(subscriber, page.cursor)
     else:
         page = await _uncovered(services, subscriber, cursor, request.batch_size)
-    return page._replace(resets=(*resets, *page.resets))
+    resets += page.resets
+    if subscriber is not None and resets:
+        # the client drops what was pushed before this reply, too: the log has to tell it again
+        subscriber.start = services.feed.head.head_seq
+    return page._replace(resets=resets)
 
 
 async def _uncovered(services: Services, subscriber: Subscriber, cursor: Cursor, limit: int) -> Page:
@@ -254,10 +258,11 @@ async def _uncovered(services: Services, subscriber: Subscriber, cursor: Cursor,
         if page.has_more or page.cursor.scan is not None:
             return page
     position = services.hub.position_of(subscriber)
-    if page.cursor.seq >= position:
-        return page
-    subscriber.start = min(subscriber.start, cursor.seq)
-    return page._replace(cursor=page.cursor._replace(seq=position))
+    if page.cursor.seq < position:
+        subscriber.start = min(subscriber.start, cursor.seq)
+        page = page._replace(cursor=page.cursor._replace(seq=position))
+    rest = services.hub.rest(subscriber, page.cursor, limit=limit - len(page.updates))
+    return page if rest is None else rest._replace(updates=page.updates + rest.updates, resets=page.resets)
 
 
 async def _start(

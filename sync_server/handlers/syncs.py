@@ -1,10 +1,10 @@
 """What became of syncs and their operations: status, queue, verdicts; and cancelling, retrying, forgetting them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired
 
 import orjson
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from sync_server.clock import now_ms
 from sync_server.committer import QueuedBatch
@@ -164,10 +164,11 @@ async def status(services: Services, user_id: UserId, *, client_id: str | None, 
         record.sync_id: _sync_view(record, settled.get(record.sync_id, 0), queued.get(record.sync_id, ()))
         for record in (*records, *waiting)
     }
-    of_client = client_id if client_id is not None else next((r.client_id for r in records if sync_id is not None), None)
+    if client_id is None and sync_id is not None:
+        client_id = next((record.client_id for record in records), None)
     return {
         "active_syncs": [views[record.sync_id] for record in (*waiting, *active)],
-        "client_state": await _client_state(services, user_id, of_client),
+        "client_state": await _client_state(services, user_id, client_id),
         "sync_history": [views[record.sync_id] for record in records if record not in active],
     }
 
@@ -463,9 +464,7 @@ async def cancel(services: Services, user_id: UserId, sync_id: SyncId, reason: s
     return {"sync_id": sync_id, "cancelled_operations": dropped}
 
 
-async def retry(
-    services: Services, user_id: UserId, sync_id: SyncId, operation_ids: Sequence[str] | None
-) -> Retried:
+async def retry(services: Services, user_id: UserId, sync_id: SyncId, operation_ids: Sequence[str] | None) -> Retried:
     """Do the rejected operations of a sync again, as they were sent: all of them, or those named, in that order.
 
     Operations that are parked in a conflict are not retried: resolve the conflict.
@@ -487,9 +486,7 @@ async def retry(
     decided: list[Decided] = []
     for start in range(0, len(chosen), MAX_OPERATIONS):
         orders = await _orders(services, record, chosen[start : start + MAX_OPERATIONS])
-        batch = Batch(
-            user_id, record.client_id, sync_id, orders, home_of(user_id), is_last=record.ended_at is not None
-        )
+        batch = Batch(user_id, record.client_id, sync_id, orders, home_of(user_id), is_last=record.ended_at is not None)
         decided += await services.committer.submit(batch)
     return {
         "sync_id": sync_id,

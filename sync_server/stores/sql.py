@@ -16,6 +16,10 @@ class StoreError(SyncServerError):
     """The database could not do it (locked, full, gone); nothing of the transaction happened, trying again may help."""
 
 
+class StoreBusyError(StoreError):
+    """The transaction could not even begin: whatever it was for is not to blame."""
+
+
 class Store:
     """Transactions of a database that is already migrated. Calls block: use them on a thread of their own."""
 
@@ -28,7 +32,7 @@ class Store:
         """The write transaction: committed durably when the block ends, rolled back when it raises.
 
         Raises:
-            StoreError: for whatever the driver raised, in the block or at the commit.
+            StoreError: for whatever the driver raised, in the block or at the commit; StoreBusyError before the block.
         """
         with self._transaction("BEGIN IMMEDIATE") as cursor:
             yield Writer(cursor)
@@ -51,10 +55,10 @@ class Store:
         try:
             connection = self._engine.raw_connection()
         except (DBAPIError, self._driver_error) as exc:
-            raise StoreError(str(exc)) from exc
+            raise StoreBusyError(str(exc)) from exc
         cursor = connection.cursor()
         try:
-            cursor.execute(begin)
+            self._begin(cursor, begin)
             yield cursor
             cursor.execute("COMMIT")
         except self._driver_error as exc:
@@ -66,6 +70,12 @@ class Store:
         finally:
             cursor.close()
             connection.close()
+
+    def _begin(self, cursor: Any, begin: str) -> None:
+        try:
+            cursor.execute(begin)
+        except self._driver_error as exc:
+            raise StoreBusyError(str(exc)) from exc
 
     def _roll_back(self, cursor: Any) -> None:
         if cursor.connection.in_transaction:

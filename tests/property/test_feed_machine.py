@@ -1,0 +1,483 @@
+"""The feed and the hub under every interleaving: whoever follows, however slowly, ends with what may be seen."""
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from schema.registry import load_registry
+from sync_server.cursor import Cursor, format_cursor, parse_cursor
+from sync_server.errors import CloseCode
+from sync_server.feed import Feed, Viewer
+from sync_server.handlers.operations import Defaults, order_of
+from sync_server.hub import Hub, Subscriber
+from sync_server.ids import IdBlocks
+from sync_server.orders import Batch, Committed
+from sync_server.protocol.codec import JSON
+from sync_server.protocol.messages import Operation
+from sync_server.records import Space
+from sync_server.round import Round
+from sync_server.sockets import Frames
+from sync_server.stores.engine import open_engine
+from sync_server.stores.migrations import migrate
+from sync_server.stores.sql import Store
+from sync_server.stores.writer import Writer
+from sync_server.types import Role, Seq, SpaceId, UserId
+from sync_server.users import save_member
+from sync_server.views import update_item
+from tests.harness import Replica
+
+REGISTRY = load_registry(None)
+SPACES = ("s1", "s2")
+READERS = ("1", "2")
+WRITER = "9"
+TURNS = 400
+"""More loop turns than anything here needs to come to rest."""
+
+spaces = st.sampled_from(SPACES)
+names = st.sampled_from([f"n{index}" for index in range(4)])
+peers = st.integers(0, 3)
+
+
+@cache
+def migrated() -> Path:
+    """A migrated database to copy: migrations take longer than an example."""
+    path = Path(tempfile.mkdtemp()) / "empty.db"
+    engine = open_engine(f"sqlite:///{path}")
+    migrate(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    return path
+
+
+class HeldReaders(Executor):
+    """Runs a query when it is asked and hands the answer over later, so that the world moves in between."""
+
+    def __init__(self) -> None:
+        self._held: deque[Callable[[], None]] = deque()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            deliver = self._delivery(future.set_result, fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  an executor passes on whatever was raised
+            deliver = self._delivery(future.set_exception, error)
+        self._held.append(deliver)
+        return future
+
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
+    def release(self, count: int) -> None:
+        for _ in range(min(count, len(self._held))):
+            self._held.popleft()()
+
+    def _delivery(self, hand_over: Callable[[Any], None], value: Any) -> Callable[[], None]:
+        return lambda: hand_over(value)
+
+
+class FakeSocket:
+    """A socket that is congested when a test says so; what is written is passed on at once."""
+
+    def __init__(self, take: Callable[[dict[str, Any]], None]) -> None:
+        self._take = take
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @property
+    def congested(self) -> bool:
+        return not self._room.is_set()
+
+    def write(self, frames: Frames) -> None:
+        for payload in frames.payloads:
+            self._take(json.loads(payload))
+
+    async def drained(self) -> None:
+        await self._room.wait()
+
+    async def close(self, code: int, reason: str, *, timeout_s: float) -> None:
+        self._room.set()
+
+    def release(self) -> None:
+        self._room.set()
+
+    def congest(self) -> None:
+        self._room.clear()
+
+    def drain(self) -> None:
+        self._room.set()
+
+
+class Peer:
+    """One device: its connection, what it keeps, and what it kept at each cursor it was ever given."""
+
+    def __init__(self, user: str, name: str, world: "FeedMachine") -> None:
+        self.viewer = Viewer(UserId(user), name)  # type: ignore[arg-type]  a NewType
+        self.world = world
+        self.replica = Replica()
+        self.checkpoints: list[tuple[str, dict[Any, Any]]] = []
+        self.subscriber: Subscriber | None = None
+        self.socket = FakeSocket(self.take)
+        self.run: list[int] | None = None
+        self.run_start = 0
+        self.ends = 0
+
+    def connect(self, *, takes_batches: bool) -> Subscriber:
+        self.socket = FakeSocket(self.take)
+        self.subscriber = Subscriber(
+            self.viewer.client_id, self.viewer, JSON, self.socket, self.closed, takes_batches=takes_batches  # type: ignore[arg-type]
+        )
+        return self.subscriber
+
+    def closed(self, code: CloseCode, reason: str) -> None:
+        raise AssertionError((code, reason))
+
+    def take(self, message: dict[str, Any]) -> None:
+        self.world.may_take(self, message)
+        self.count(message)
+        self.replica.take(message)
+        if "cursor" in message:
+            self.checkpoints.append((message["cursor"], dict(self.replica.rows)))
+
+    def count(self, message: dict[str, Any]) -> None:
+        """Keep the positions of live changes, as long as nothing but the log was told."""
+        if message["type"] == "reset" or message.get("update_type") == "snapshot":
+            self.run = None
+        if self.run is not None and message["type"] == "server_update":
+            self.run.append(message["seq"])
+        if self.run is not None and message["type"] == "server_updates":
+            self.run += [update["seq"] for update in message["updates"]]
+
+    def begin_run(self, seq: int) -> None:
+        self.run, self.run_start = [], seq
+
+
+class FeedMachine(RuleBasedStateMachine):
+    """Everything that happens to a log and its readers, in any order."""
+
+    @initialize()
+    def start(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.directory = Path(tempfile.mkdtemp())
+        shutil.copy(migrated(), self.directory / "sync.db")
+        self.store = Store(open_engine(f"sqlite:///{self.directory / 'sync.db'}"))
+        with self.store.write() as writer:
+            writer._cursor.execute("COMMIT")
+            writer._cursor.execute("PRAGMA synchronous=OFF")
+            writer._cursor.execute("BEGIN IMMEDIATE")
+            writer.start_epoch("e1")
+            for space_id in SPACES:
+                writer.save_space(Space(SpaceId(space_id), space_id, UserId(WRITER), self.now()))
+            head = writer.head()
+        self.ids = IdBlocks()
+        self.count = 0
+        self.readers = HeldReaders()
+        self.feed = Feed(self.store, self.readers, head, recent_capacity=3, clock=self.now)
+        self.hub = Hub(self.feed, slow_consumer_s=3_600)
+        self.unpublished: deque[Committed] = deque()
+        self.roles: dict[tuple[str, str], Role] = {}
+        self.log: list[Any] = []
+        self.rights_moved: dict[str, int] = {}
+        self.peers = [Peer(user, f"{user}-{name}", self) for user in READERS for name in "ab"]
+        self.failures: list[BaseException] = []
+        self.loop.set_exception_handler(lambda _, context: self.failures.append(context["exception"]))
+        self.flusher = self.loop.create_task(self.hub.run())
+        self.waiting: list[asyncio.Task[Any]] = []
+        for space_id in SPACES:
+            self.member(WRITER, space_id, Role.EDITOR)
+        self.publish_all()
+
+    def now(self) -> Any:
+        return 1_700_000_000_000
+
+    # --- what happens ----------------------------------------------------------------------------------------------
+
+    @rule(space=spaces, name=names, kind=st.sampled_from(["create", "update", "delete"]), nested=st.booleans())
+    def commit_one(self, space: str, name: str, kind: str, nested: bool) -> None:
+        self.commit([self.operation(space, name, kind, nested=nested)])
+
+    @rule(first=names, second=names, space=spaces)
+    def commit_several(self, first: str, second: str, space: str) -> None:
+        other = SPACES[SPACES.index(space) - 1]
+        self.commit([self.operation(space, first, "create"), self.operation(other, second, "create")])
+
+    @rule(space=spaces, kind=st.sampled_from(["create", "delete"]))
+    def commit_folder(self, space: str, kind: str) -> None:
+        self.commit([self.operation(space, "f", kind, entity_type="folder")])
+
+    @rule(user=st.sampled_from(READERS), space=spaces, role=st.sampled_from([Role.VIEWER, Role.EDITOR]))
+    def grant(self, user: str, space: str, role: Role) -> None:
+        self.member(user, space, role)
+
+    @rule(user=st.sampled_from(READERS), space=spaces)
+    def revoke(self, user: str, space: str) -> None:
+        self.member(user, space, None)
+
+    @precondition(lambda self: self.unpublished)
+    @rule()
+    def publish(self) -> None:
+        self.publish_next()
+
+    @rule(count=st.integers(1, 4))
+    def turn(self, count: int) -> None:
+        self.loop.run_until_complete(self.turns(count))
+
+    @rule(count=st.integers(1, 3))
+    def answer_reads(self, count: int) -> None:
+        self.readers.release(count)
+        self.loop.run_until_complete(self.turns(2))
+
+    @rule(index=peers, back=st.integers(0, 5), takes_batches=st.booleans())
+    def connect(self, index: int, back: int, takes_batches: bool) -> None:
+        """Come back with an earlier cursor and what was kept with it, or for the first time."""
+        peer = self.peers[index]
+        self.leave(peer)
+        cursor = self.feed.beginning
+        peer.replica.rows, peer.run = {}, None
+        if peer.checkpoints:
+            text, rows = peer.checkpoints[-1 - min(back, len(peer.checkpoints) - 1)]
+            cursor, peer.replica.rows = parse_cursor(text), dict(rows)
+            if cursor.scan is None:
+                peer.begin_run(cursor.seq)
+        self.wait_for(self.hub.add(peer.connect(takes_batches=takes_batches), cursor))
+
+    @rule(index=peers)
+    def close(self, index: int) -> None:
+        self.leave(self.peers[index])
+
+    @rule(index=peers)
+    def congest(self, index: int) -> None:
+        self.peers[index].socket.congest()
+        self.peers[index].run = None
+
+    @rule(index=peers)
+    def drain(self, index: int) -> None:
+        self.peers[index].socket.drain()
+
+    @rule(index=peers, space=st.sampled_from([None, *SPACES]), entity_type=st.sampled_from([None, "note"]))
+    def narrow(self, index: int, space: str | None, entity_type: str | None) -> None:
+        """Subscribe to something else, with a snapshot."""
+        peer = self.peers[index]
+        chosen = frozenset({SpaceId(space)}) if space is not None else None
+        types = (entity_type,) if entity_type is not None else None
+        if peer.subscriber is None:
+            return
+        self.settle_waiting()
+        peer.viewer = peer.viewer._replace(spaces=chosen, entity_types=types)
+        peer.replica.rows, peer.run, peer.checkpoints = {}, None, []
+        self.wait_for(self.hub.narrow(peer.subscriber, peer.viewer, self.feed.beginning))
+
+    @rule(index=peers, limit=st.integers(1, 3))
+    def page(self, index: int, limit: int) -> None:
+        """Read everything page by page, as a sync does, while the world stands still."""
+        self.publish_all()
+        viewer = self.peers[index].viewer
+        replica, cursor, has_more = Replica(), self.feed.beginning, True
+        while has_more:
+            page = self.wait_until_done(self.feed.page(viewer, cursor, limit=limit))
+            assert len(page.updates) <= limit
+            replica.take(
+                {
+                    "type": "sync_response",
+                    "data": {
+                        "operation_results": [],
+                        "resets": [reset._asdict() for reset in page.resets],
+                        "server_updates": [json.loads(JSON.encode(update_item(update))) for update in page.updates],
+                        "new_client_state": {"cursor": format_cursor(page.cursor)},
+                    },
+                }
+            )
+            cursor, has_more = parse_cursor(format_cursor(page.cursor)), page.has_more
+        assert replica.live == self.visible(viewer)
+
+    @rule(until=st.integers(0, 30))
+    def trim(self, until: int) -> None:
+        self.publish_all()
+        with self.store.write() as writer:
+            writer.trim_changes(until=Seq(min(until, writer.head().head_seq)), limit=2_000)
+            floor = writer.head().floor_seq
+        self.feed.raise_floor(floor)
+
+    @rule()
+    def come_to_rest(self) -> None:
+        """Let everything happen that can; then everybody has what they may see, and live ones had each change once."""
+        self.publish_all()
+        for peer in self.peers:
+            peer.socket.drain()
+        self.settle_waiting()
+        for peer in self.peers:
+            if peer.subscriber is not None:
+                assert peer.subscriber.is_live
+                assert self.hub.position_of(peer.subscriber) == self.feed.head.head_seq
+                assert peer.replica.live == self.visible(peer.viewer)
+                self.check_run(peer)
+
+    @invariant()
+    def nothing_has_failed(self) -> None:
+        assert not getattr(self, "failures", [])
+
+    def teardown(self) -> None:
+        if not hasattr(self, "loop"):
+            return
+        self.come_to_rest()
+        for peer in self.peers:
+            self.leave(peer)
+        self.flusher.cancel()
+        self.loop.run_until_complete(self.turns(5))
+        assert self.hub._followers == {}
+        assert self.hub._subscribers == {}
+        self.loop.close()
+        self.store.close()
+        shutil.rmtree(self.directory)
+        self.nothing_has_failed()
+
+    # --- how -------------------------------------------------------------------------------------------------------
+
+    def operation(
+        self, space: str, name: str, kind: str, *, entity_type: str = "note", nested: bool = False
+    ) -> dict[str, Any]:
+        self.count += 1
+        label = "title" if entity_type == "note" else "name"
+        fields: dict[str, Any] = {label: f"{name} {self.count}"}
+        if nested:
+            fields["folder_id"] = f"{space}-f"
+        content = {"create": {"data": fields}, "update": {"changes": fields}, "delete": {}}[kind]
+        return {
+            "operation_id": f"op_{self.count}", "operation_type": kind, "entity_type": entity_type,
+            "entity_id": f"{space}-{name}", "space_id": space, **content,
+        }  # fmt: skip
+
+    def commit(self, raws: list[dict[str, Any]]) -> None:
+        orders = tuple(order_of(Operation.model_validate(raw), raw, REGISTRY, Defaults(None, self.now())) for raw in raws)
+        batch = Batch(UserId(WRITER), "desk", f"sync_{self.count}", orders, SpaceId("u-9"))  # type: ignore[arg-type]
+        with self.store.write() as writer:
+            number = f"conflict_{self.count}"
+            current = Round(
+                writer, REGISTRY, self.ids, now=self.now(), new_conflict_id=lambda: f"{number}-{id(object())}"  # type: ignore[arg-type,return-value]
+            )
+            current.run([batch])
+        self.unpublished.append(current.committed)
+
+    def member(self, user: str, space: str, role: Role | None) -> None:
+        with self.store.write() as writer:
+            if self.role_of(writer, user, space) is role:
+                return
+            change = save_member(writer, SpaceId(space), UserId(user), role, by=UserId(WRITER), now=self.now())
+        self.unpublished.append(Committed((change,)))
+
+    def role_of(self, writer: Writer, user: str, space: str) -> Role | None:
+        return writer.roles([(SpaceId(space), UserId(user))]).get((SpaceId(space), UserId(user)))
+
+    def publish_next(self) -> None:
+        committed = self.unpublished.popleft()
+        for change in committed.changes:
+            self.log.append(change)
+            if change.entity_type == "member":
+                self.told_of(change)
+        self.loop.call_soon(self.hub.publish, committed)
+        self.loop.run_until_complete(self.turns(1))
+
+    def told_of(self, change: Any) -> None:
+        pair = (change.entity_id, change.space_id)
+        self.roles.pop(pair, None)
+        if change.operation_type.value != "delete":
+            self.roles[pair] = Role(json.loads(change.data)["role"])
+        self.rights_moved[change.entity_id] = change.seq
+
+    def publish_all(self) -> None:
+        while self.unpublished:
+            self.publish_next()
+
+    def may_take(self, peer: Peer, message: dict[str, Any]) -> None:
+        """Nothing of a space after its revocation, but that it is gone."""
+        for update in message.get("updates", [message] if message["type"] == "server_update" else []):
+            told = update.get("update_data", update)
+            assert told.get("reason") == "revoked" or (peer.viewer.user_id, update["space_id"]) in self.roles, message
+
+    def check_run(self, peer: Peer) -> None:
+        """Since it connected with a cursor into the log, each visible change came once and in order."""
+        if peer.run is None or self.rights_moved.get(peer.viewer.user_id, 0) > peer.run_start:
+            return
+        expected = [
+            change.seq
+            for change in self.log
+            if change.seq > peer.run_start
+            and (peer.viewer.user_id, change.space_id) in self.roles
+            and change.entity_type != "member"
+            and peer.viewer.follows(change.space_id)
+            and (peer.viewer.entity_types is None or change.entity_type in peer.viewer.entity_types)
+        ]
+        assert peer.run == expected
+
+    def visible(self, viewer: Viewer) -> dict[tuple[str, Any], tuple[int, Any]]:
+        """What a fresh snapshot must hold, asked of the database in another way."""
+        with self.store.read() as reader:
+            rows = reader._rows("SELECT entity_type, entity_id, space_id, version, data FROM entities WHERE deleted = 0")
+            roles = {(m.space_id, m.user_id) for space in SPACES for m in reader.members(SpaceId(space))}
+        return {
+            (entity_type, entity_id): (version, {"id": entity_id, **json.loads(data)})
+            for entity_type, entity_id, space_id, version, data in rows
+            if (space_id, viewer.user_id) in roles
+            and viewer.follows(space_id)
+            and (viewer.entity_types is None or entity_type in viewer.entity_types)
+        }
+
+    def leave(self, peer: Peer) -> None:
+        self.settle_waiting()
+        if peer.subscriber is not None:
+            self.loop.call_soon(self.hub.remove, peer.subscriber)
+            self.loop.run_until_complete(self.turns(1))
+            peer.subscriber = None
+        peer.socket.drain()
+
+    def wait_for(self, work: Any) -> None:
+        self.waiting.append(self.loop.create_task(work))
+
+    def wait_until_done(self, work: Any) -> Any:
+        task = self.loop.create_task(work)
+        self.settle_waiting()
+        return task.result()
+
+    def settle_waiting(self) -> None:
+        """Publish and answer everything, and let the loop run until nothing moves."""
+        self.publish_all()
+        self.loop.run_until_complete(self.rest())
+        for task in self.waiting:
+            task.result()
+        self.waiting = []
+
+    async def rest(self) -> None:
+        for _ in range(TURNS):
+            self.readers.release(10)
+            await self.turns(2)
+            if self.is_at_rest():
+                return
+        raise AssertionError([peer.subscriber for peer in self.peers])
+
+    def is_at_rest(self) -> bool:
+        pumping = any(
+            peer.subscriber.pump is not None and not peer.socket.congested
+            for peer in self.peers
+            if peer.subscriber is not None
+        )
+        return not (pumping or self.readers.held or self.hub._rounds) and all(task.done() for task in self.waiting)
+
+    async def turns(self, count: int) -> None:
+        for _ in range(count):
+            await asyncio.sleep(0)
+
+
+TestFeedMachine = FeedMachine.TestCase
+TestFeedMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
