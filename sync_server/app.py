@@ -127,17 +127,15 @@ def _services(
             frames_burst=settings.frames_burst,
         ),
         connect_limit=RateLimit(
-            "connects",
             per_minute=settings.connects_per_minute,
             remedy="This address connects too often; keep one connection open.",
         ),
         request_limit=RateLimit(
-            "requests",
             per_minute=settings.requests_per_minute,
             remedy="Too many requests; send fewer, or follow changes over the WebSocket.",
         ),
         operation_limit=RateLimit(
-            "operations", per_minute=settings.operations_per_minute, remedy="Too many operations; send them later."
+            per_minute=settings.operations_per_minute, remedy="Too many operations; send them later."
         ),
     )
 

@@ -1,9 +1,12 @@
 """The only module that reads time or makes identifiers."""
 
+import random
 import secrets
 import time
 
 from sync_server.types import Millis
+
+_generator = random.Random(secrets.randbits(256))  # noqa: S311  names, not secrets
 
 
 def now_ms() -> Millis:
@@ -17,8 +20,12 @@ def monotonic_s() -> float:
 
 
 def new_id(prefix: str) -> str:
-    """A fresh identifier such as `conn_1f0c…`: 80 random bits, unguessable enough to name a thing, not to guard it."""
-    return f"{prefix}_{secrets.token_hex(10)}"
+    """A fresh identifier such as `conn_1f0c…`: 80 random bits that name a thing and do not guard it.
+
+    They come from a generator that is seeded once: asking the system each time gives the interpreter lock up, and a
+    busy server waits for it again.
+    """
+    return f"{prefix}_{_generator.getrandbits(80):020x}"
 
 
 def new_secret() -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,7 +17,7 @@ from sync_server.orders import Batch, Committed, Decided
 from sync_server.round import Round
 from sync_server.stores.sql import Store, StoreBusyError, StoreError
 from sync_server.stores.writer import Writer
-from sync_server.types import ConflictId, Millis, SyncId, UserId
+from sync_server.types import ConflictId, Millis, SyncId, UserId, Verdict
 
 T = TypeVar("T")
 Task = Callable[[Writer, Millis], tuple[T, Committed]]
@@ -230,15 +230,23 @@ class Committer:
             job.future.set_result(result)
 
 
+_OPERATIONS = {verdict: metrics.OPERATIONS.labels(verdict.value) for verdict in Verdict}
+
+
 def _size(job: _Job) -> int:
     return len(job.work.orders) if isinstance(job.work, Batch) else 1
 
 
 def _count(results: Sequence[Decided]) -> None:
-    verdicts = Counter(result.decision.verdict for result in results if not result.duplicate)
+    verdicts: dict[Verdict, int] = {}
+    for result in results:
+        if result.duplicate:
+            metrics.DUPLICATES.inc()
+        else:
+            verdict = result.decision.verdict
+            verdicts[verdict] = verdicts.get(verdict, 0) + 1
     for verdict, count in verdicts.items():
-        metrics.OPERATIONS.labels(verdict.value).inc(count)
-    metrics.DUPLICATES.inc(len(results) - verdicts.total())
+        _OPERATIONS[verdict].inc(count)
 
 
 def _new_conflict_id() -> ConflictId:

@@ -13,16 +13,18 @@ from sync_server.errors import CloseCode, CommandError, ErrorCode
 from sync_server.hub import Subscriber
 from sync_server.protocol.codec import Codec
 from sync_server.protocol.machine import Close, Command, Deliver, Machine, Send
-from sync_server.protocol.messages import ClientMessage, Handshake
+from sync_server.protocol.messages import CLIENT_MESSAGES, ClientMessage, Handshake
 from sync_server.protocol.replies import error_frame
 from sync_server.protocol.states import State
-from sync_server.sockets import Frames, Socket
+from sync_server.sockets import Frames, Socket, room
 from sync_server.types import ClientId, ConnectionId, Json, format_time
 
 _log = structlog.get_logger(__name__)
 
 CLOSE_TIMEOUT_S = 2.0
 """How long a close may wait for a peer that does not read, before the connection is cut."""
+
+_FRAMES = {model: metrics.FRAMES.labels(name) for name, model in CLIENT_MESSAGES.items()}
 
 Handler = Callable[["Connection", ClientMessage], Awaitable[None]]
 
@@ -37,7 +39,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_closing", "_handle", "_is_busy", "_leave_after_ms", "_machine", "_receive", "address", "codec",
+        "_closing", "_handle", "_is_busy", "_leave_after_ms", "_machine", "_patience_s", "_receive", "address", "codec",
         "connection_id", "greeting", "principal", "socket", "subscriber",
     )  # fmt: skip
 
@@ -51,11 +53,13 @@ class Connection:
         handle: Handler,
         *,
         address: str,
+        patience_s: float,
     ) -> None:
         self.connection_id = connection_id
         self.codec = codec
         self.socket = socket
         self.address = address
+        self._patience_s = patience_s
         self.greeting: Handshake | None = None
         self.principal: Principal | None = None
         self.subscriber: Subscriber | None = None
@@ -78,6 +82,7 @@ class Connection:
         """Take frames until the connection is gone, then wait for its close to end."""
         try:
             while True:
+                await self._make_room()
                 event = await self._receive()
                 if event["type"] == "websocket.disconnect":
                     break
@@ -138,6 +143,13 @@ class Connection:
         else:
             self.close(CloseCode.DRAINING, "the server restarts", retry_after_ms=retry_after_ms)
 
+    async def _make_room(self) -> None:
+        """Take no further frame before the answers to earlier ones are read: they would pile up (promise P11)."""
+        try:
+            await room(self.socket, patience_s=self._patience_s)
+        except TimeoutError:
+            self.close(CloseCode.SLOW_CONSUMER, "This connection takes nothing of what waits for it.")
+
     async def _carry_out(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
@@ -149,7 +161,7 @@ class Connection:
                     self._start_close(code, reason)
 
     async def _deliver(self, message: ClientMessage) -> None:
-        metrics.FRAMES.labels(type(message).__name__.lower()).inc()
+        _FRAMES[type(message)].inc()
         self._is_busy = True
         try:
             await self._handle(self, message)

@@ -177,9 +177,8 @@ class Feed:
         """A position that is surely before everything committed after `moment`, some minutes early."""
         early = Millis(min(moment, self.now()) - margin_ms)
         seq = await self.read(lambda reader: reader.seq_before(early))
-        floor = self.head.floor_seq
-        # what lies below the horizon cannot be told apart any more: a cursor there is answered with a reset
-        return Cursor(self.head.epoch, seq if seq > floor else Seq(max(0, floor - 1)))
+        # a moment below the horizon may be any: only who has seen nothing of the log is surely before it
+        return Cursor(self.head.epoch, seq if seq > self.head.floor_seq else Seq(0))
 
     async def _load_memberships(self, user_id: UserId) -> list[Membership]:
         return await self.read(lambda reader: reader.memberships(user_id))

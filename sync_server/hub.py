@@ -22,7 +22,7 @@ from sync_server.memberships import Places, followed
 from sync_server.orders import Committed
 from sync_server.protocol.codec import Codec
 from sync_server.records import Conflict, Update
-from sync_server.sockets import Frames, Socket
+from sync_server.sockets import Frames, Socket, room
 from sync_server.types import ConnectionId, Json, Role, Seq, SpaceId, UserId, format_time
 from sync_server.views import conflict_notice, conflict_resolution, server_update, server_updates
 
@@ -331,15 +331,11 @@ class Hub:
         metrics.LAGGING.inc()
         try:
             await self._follow(subscriber)
-            async with asyncio.timeout(None) as patience:
-                await self._feed_until_live(subscriber, cursor, patience, announce=announce, newest_only=newest_only)
+            await self._feed_until_live(subscriber, cursor, announce=announce, newest_only=newest_only)
         except TimeoutError:
             subscriber.close(CloseCode.SLOW_CONSUMER, "This connection takes nothing of what waits for it.")
         except CommandError as error:
             subscriber.close(CloseCode.INTERNAL, error.message)
-        except Exception:  # noqa: BLE001  a connection that can be fed no more must not stay open in silence
-            _log.exception("subscription_failed")
-            subscriber.close(CloseCode.INTERNAL, "The server failed to feed this connection; reconnect.")
         except Exception:  # noqa: BLE001  a subscriber that nobody feeds must know it
             _log.exception("pump_failed")
             subscriber.close(CloseCode.INTERNAL, "The server failed to read what this connection follows.")
@@ -347,13 +343,10 @@ class Hub:
             metrics.LAGGING.dec()
 
     async def _feed_until_live(
-        self, subscriber: Subscriber, cursor: Cursor, patience: asyncio.Timeout, *, announce: bool, newest_only: bool
+        self, subscriber: Subscriber, cursor: Cursor, *, announce: bool, newest_only: bool
     ) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            patience.reschedule(loop.time() + self._slow_consumer_s)
-            await subscriber.socket.drained()
-            patience.reschedule(None)
+            await room(subscriber.socket, patience_s=self._slow_consumer_s)
             if not newest_only and self._go_live(subscriber, cursor, announce=announce):
                 return
             page = await self._feed.page(subscriber.viewer, cursor, limit=PUMP_PAGE, newest_only=newest_only)

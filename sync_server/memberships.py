@@ -26,8 +26,8 @@ class Memberships:
             known = {membership.space_id: membership for membership in await self._load(user_id)}
             if generation == self._generation:
                 self._remember(user_id, known)
-            elif user_id not in self._known:
-                known = None  # something was granted or revoked while this was read: read again
+            else:  # something was granted or revoked while this was read: it may be old
+                known = self._known.get(user_id)
         return known
 
     def cached(self, user_id: UserId) -> Places | None:

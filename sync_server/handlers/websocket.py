@@ -64,7 +64,10 @@ async def _serve(
     machine = Machine(codec, services.machine_limits, now=monotonic_s())
     socket = _socket(scope, send, services.settings.send_buffer_bytes)
     handle = partial(dispatch, services)
-    connection = Connection(connection_id, machine, codec, socket, receive, handle, address=address)
+    patience_s = services.settings.slow_consumer_s
+    connection = Connection(
+        connection_id, machine, codec, socket, receive, handle, address=address, patience_s=patience_s
+    )
     services.connections.add(connection)
     _log.debug("connected", address=address)
     try:

@@ -1,10 +1,11 @@
 """P5, P9 and P12: what was caught up with equals a fresh snapshot, for every kind of change and starting cursor."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from sync_server.clock import now_ms
 from sync_server.cursor import Cursor, format_cursor, parse_cursor
@@ -184,7 +185,9 @@ class TestAReplica:
             await prepare(server, writer)
             await server.share(TEAM, _1="editor")
             async with server.client("1", "phone", subscriptions={"incremental": False}) as phone:
+                await phone.next("caught_up")
                 await other.sync(update("op_8", "note", None, title="x"), delete("op_9", "in-folder"))
+                phone.cursor = phone.replica.cursor
                 await phone.sync()
                 answer = await checksum(server.services, UserId("1"), SpaceId(TEAM))
             total = 0
@@ -215,11 +218,18 @@ class TestAReplica:
 
 
 class TestACursor:
+    @pytest_asyncio.fixture
+    async def forgetful(self, tmp_path: Path) -> AsyncIterator[RunningServer]:
+        """A server that keeps no change in memory, so that what is trimmed is gone."""
+        async with running_server(tmp_path, feed_cache_changes=0) as server:
+            yield server
+
     @pytest.mark.parametrize("by", ["sync", "handshake"])
     @pytest.mark.parametrize("reason", ["horizon", "epoch", "ahead"])
     async def test_that_the_log_does_not_cover_resets_and_snapshots(
-        self, server: RunningServer, reason: str, by: str
+        self, forgetful: RunningServer, reason: str, by: str
     ) -> None:
+        server = forgetful
         async with server.client("1", "desktop") as desktop, server.client("1", "phone") as phone:
             await desktop.sync(*(create(f"op_{index}", entity_id=f"n{index}", title="x") for index in range(5)))
             phone.cursor = None
@@ -248,20 +258,29 @@ class TestACursor:
             assert resets == ["epoch" if reason == "ahead" else reason]
             assert late.replica.live == await fresh(server)
 
-    async def test_of_a_time_below_the_horizon_resets_too(self, server: RunningServer) -> None:
-        async with server.client("1", "desktop") as desktop, server.client("1", "phone") as phone:
+    @pytest.mark.parametrize("remembers", [True, False])
+    async def test_of_a_time_below_the_horizon_loses_nothing(self, tmp_path: Path, remembers: bool) -> None:
+        capacity = 100 if remembers else 0
+        async with (
+            running_server(tmp_path, feed_cache_changes=capacity) as server,
+            server.client("1", "desktop") as desktop,
+            server.client("1", "phone") as phone,
+        ):
             await desktop.sync(create("op_1", entity_id="gone", title="x"), create("op_2", entity_id="n", title="x"))
             phone.cursor = None
             await phone.sync()
-            await desktop.do(delete("op_3", "gone", 1))
+            await desktop.sync(delete("op_3", "gone", 1), create("op_4", title="y"))
             await _trim(server)
-            phone.cursor = None
-            response = await phone.sync(client_state={"last_sync_time": "2024-01-10T10:00:00Z"})
-            await caught_up(server, phone)
-            assert [reset["reason"] for reset in response["resets"]] == ["horizon"]
+            async with server.client("1", "phone") as again:
+                again.replica, again.cursor = phone.replica, None
+                response = await again.sync(client_state={"last_sync_time": "2024-01-10T10:00:00Z"})
+                await caught_up(server, again)
+            resets = [reset["reason"] for reset in response.get("resets", [])]
+            assert resets == ([] if remembers else ["horizon"])
             assert phone.replica.live == await fresh(server)
 
-    async def test_of_a_snapshot_in_the_middle_survives_a_trim(self, server: RunningServer) -> None:
+    async def test_of_a_snapshot_in_the_middle_survives_a_trim(self, forgetful: RunningServer) -> None:
+        server = forgetful
         async with server.client("1", "desktop") as desktop, server.client("1", "phone") as phone:
             await desktop.sync(*(create(f"op_{index}", entity_id=f"n{index}", title="x") for index in range(6)))
             phone.cursor = None

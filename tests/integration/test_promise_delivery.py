@@ -88,8 +88,10 @@ class TestASubscriber:
             await desktop.do(create("op_3", title="c"))
             await phone.sync()
             await desktop.sync()
-            await phone.nothing("server_update")
-            await desktop.nothing("server_update")
+            await phone.send(type="subscribe", message_id="s")
+            await phone.next("caught_up")
+            await desktop.send(type="subscribe", message_id="s")
+            await desktop.next("caught_up")
         assert (seqs(phone), seqs(desktop)) == ([1, 3], [2])
 
     async def test_starts_from_now_without_a_cursor(self, server: RunningServer) -> None:

@@ -384,11 +384,14 @@ class TestRetry:
         assert done(await api.post("/api/sync/retry", json={"sync_id": item["sync_id"]}))["retried_count"] == 0
 
     async def test_finds_what_its_operations_referred_to(self, api: httpx.AsyncClient) -> None:
-        folder = create("folder", "folder", name="new")
-        note = create("note", title="in it", folder_id={"ref": "folder"}, book_id={"ref": "later"})
-        await sync(api, folder, {**note, "space_id": "nowhere"}, sync_id="sync_abc123")
-        body = done(await api.post("/api/sync/retry", json={"sync_id": "sync_abc123"}))
-        assert body["operation_results"][0]["error_code"] == "VALIDATION_ERROR"  # what is wrong with it stays wrong
+        move = update("move", "later", 1, folder_id={"ref": "folder"})
+        results = (await sync(api, create("folder", "folder", name="new"), move, sync_id="sync_abc123"))[
+            "operation_results"
+        ]
+        await sync(api, create("made", entity_id="later", title="made meanwhile"))
+        assert done(await api.post("/api/sync/retry", json={"sync_id": "sync_abc123"}))["retried_count"] == 1
+        moved = done(await api.get("/api/sync/entities/note/later"))["data"]["data"]
+        assert (results[1]["success"], moved["folder_id"]) == (False, results[0]["entity_id"])
 
 
 class TestClearHistory:

@@ -104,6 +104,10 @@ class FakeSocket:
         for payload in frames.payloads:
             self._take(json.loads(payload))
 
+    @property
+    def buffered_bytes(self) -> int:
+        return 0
+
     async def drained(self) -> None:
         await self._room.wait()
 
