@@ -27,6 +27,7 @@ from sync_server.types import (
     Role,
     Seq,
     SpaceId,
+    Strategy,
     SyncId,
     SyncStatus,
     Verdict,
@@ -337,7 +338,7 @@ class Round:
             client_modified_at=attempt.timestamp,
             created_at=self._now,
             is_open=dispute.is_open,
-            strategy=dispute.suggested_strategy if settled else None,
+            strategy=_settling_strategy(dispute) if settled else None,
             resolved_data=after if settled else None,
             resolved_at=self._now if settled else None,
             resolved_by=None,
@@ -413,6 +414,11 @@ def _refused(batch: Batch, syncs: dict[SyncId, SyncRecord]) -> CommandError | No
     if record.status is SyncStatus.CANCELLED:
         return CommandError(ErrorCode.CONFLICT, "This sync was cancelled; begin another.", details={"field": "sync_id"})
     return None
+
+
+def _settling_strategy(dispute: Dispute) -> Strategy:
+    """The strategy that settled it; where another rule did, the one that would be chosen."""
+    return next((strategy for strategy in Strategy if strategy == dispute.rule), dispute.suggested_strategy)
 
 
 def _type_of(order: Order) -> EntityType:
