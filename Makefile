@@ -39,8 +39,11 @@ format: $(VENV)/test.stamp ## Write the style instead of checking it
 	$(BIN)/ruff format
 
 .PHONY: docs
-docs: $(VENV)/test.stamp ## Write the generated parts of docs/
+docs: $(VENV)/test.stamp ## Write the generated parts of docs/ and the wire schema
 	$(BIN)/python -m docs.settings_table
+	$(BIN)/python -m sync_server.protocol.wire > schema/wire/v1.json
+	$(BIN)/python -m sync_server.protocol.tables docs/protocol.md
+	$(BIN)/python -m rest.table docs/rest.md
 
 .PHONY: lock
 lock: $(VENV)/test.stamp ## Resolve the lock files again from pyproject.toml

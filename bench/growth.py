@@ -10,13 +10,15 @@ from bench.machine import CLIENT_CORE, SERVER_CORE, pinned
 from bench.notes import CONTENT, sync_frame
 from bench.operations import Clients, Load
 from bench.peers import Peer, open_clients
-from bench.raw_sqlite import commits, connect, fill
+from bench.raw_sqlite import commits, connect, fill, scattered
 from bench.servers import sync_server
 
 TITLE = "Growth"
 LOAD = Load(4, 100, "")
 EACH = 100
 TARGET = "<= 1.5 x the smallest"
+FAR = 100_000_000
+"""Beyond every number that is taken."""
 
 
 def measure(extent: Extent, directory: Path) -> Iterator[Figure]:
@@ -26,14 +28,15 @@ def measure(extent: Extent, directory: Path) -> Iterator[Figure]:
         home = directory / str(size)
         fill(home, size)
         shutil.copytree(home, directory / f"raw-{size}")
-        raw = _raw_microseconds(directory / f"raw-{size}", size, seconds)
+        raw = _raw_microseconds(directory / f"raw-{size}", size, seconds, among=None)
+        raw_updating = _raw_microseconds(directory / f"raw-{size}", FAR, seconds, among=size)
         with sync_server(home) as served:
             updating = _update_microseconds(served.port, size, seconds)
             clients = Clients(served, LOAD)
             creating = 1e6 / clients.run(seconds).rate
             clients.close()
         yield Figure(f"{size:,} entities: a create", creating, "us", raw, TARGET)
-        yield Figure(f"{size:,} entities: an update, spread over all", updating, "us", None, TARGET)
+        yield Figure(f"{size:,} entities: an update, spread over all", updating, "us", raw_updating, TARGET)
         shutil.rmtree(home)
         shutil.rmtree(directory / f"raw-{size}")
 
@@ -60,18 +63,19 @@ def _updates(peer: Peer, first: int, size: int) -> bytes:
 
 
 def _update(number: int, size: int) -> dict[str, object]:
-    scattered = number * 7_919 % size + 1
     changes = {"title": f"Renamed {number}", "content": CONTENT}
     return {
-        "operation_id": f"update_{number}", "operation_type": "update", "entity_type": "note", "entity_id": scattered,
+        "operation_id": f"update_{number}", "operation_type": "update", "entity_type": "note",
+        "entity_id": scattered(number, size),
         "changes": changes,
     }  # fmt: skip
 
 
-def _raw_microseconds(directory: Path, size: int, seconds: float) -> float:
+def _raw_microseconds(directory: Path, after: int, seconds: float, *, among: int | None) -> float:
     connection = connect(directory)
     with pinned(SERVER_CORE):
-        made = list(commits(connection, batch=EACH, per_sync=EACH, seconds=seconds, first=size + 1))
+        work = commits(connection, batch=EACH, per_sync=EACH, seconds=seconds, first=after + 1, among=among)
+        made = list(work)
     connection.close()
     return sum(commit.wall_s for commit in made) / len(made) / EACH * 1e6
 

@@ -34,13 +34,22 @@ class Rows(NamedTuple):
     syncs: list[tuple[Any, ...]]
 
 
-def rows_of(first: int, count: int, *, per_sync: int) -> Rows:
-    """The rows of `count` creates by user 1, numbered from `first`; one sync for each `per_sync` of them."""
+def rows_of(first: int, count: int, *, per_sync: int, among: int | None = None) -> Rows:
+    """The rows of `count` operations of user 1, numbered from `first`; one sync for each `per_sync` of them.
+
+    Args:
+        among: change notes spread over so many that are there; None creates one for each operation.
+    """
     rows = Rows([], [], [], [])
     for number in range(first, first + count):
-        _add_create(rows, number)
+        _add_operation(rows, number, number if among is None else scattered(number, among))
     rows.syncs.extend(_sync(number, per_sync) for number in range(first, first + count, per_sync))
     return rows
+
+
+def scattered(number: int, among: int) -> int:
+    """One of the first `among` notes, far from that of the number before."""
+    return number * 7_919 % among + 1
 
 
 def open_database(data_dir: Path) -> sqlite3.Connection:
@@ -69,10 +78,10 @@ def connect(data_dir: Path) -> sqlite3.Connection:
 def write(connection: sqlite3.Connection, rows: Rows) -> None:
     """One durable commit."""
     connection.execute("BEGIN IMMEDIATE")
-    connection.executemany(_insert(ENTITY_COLUMNS, "entities"), rows.entities)
-    connection.executemany(_insert(CHANGE_COLUMNS, "changes"), rows.changes)
-    connection.executemany(_insert(DECISION_COLUMNS, "operations"), rows.operations)
-    connection.executemany(_insert(SYNC_COLUMNS, "syncs"), rows.syncs)
+    connection.executemany(_insert("INSERT OR REPLACE", ENTITY_COLUMNS, "entities"), rows.entities)
+    connection.executemany(_insert("INSERT", CHANGE_COLUMNS, "changes"), rows.changes)
+    connection.executemany(_insert("INSERT", DECISION_COLUMNS, "operations"), rows.operations)
+    connection.executemany(_insert("INSERT", SYNC_COLUMNS, "syncs"), rows.syncs)
     connection.execute("UPDATE log SET head_seq = head_seq + ?", (len(rows.changes),))
     connection.execute("COMMIT")
 
@@ -89,12 +98,18 @@ def fill(data_dir: Path, count: int) -> None:
 
 
 def commits(
-    connection: sqlite3.Connection, *, batch: int, per_sync: int, seconds: float, first: int = 1
+    connection: sqlite3.Connection,
+    *,
+    batch: int,
+    per_sync: int,
+    seconds: float,
+    first: int = 1,
+    among: int | None = None,
 ) -> Iterator[Commit]:
     """Commits of `batch` operations each, for so many seconds; making the rows is not counted."""
     spent = 0.0
     while spent < seconds:
-        rows = rows_of(first, batch, per_sync=per_sync)
+        rows = rows_of(first, batch, per_sync=per_sync, among=among)
         first += batch
         began, cpu_began = time.perf_counter(), time.thread_time()
         write(connection, rows)
@@ -103,17 +118,18 @@ def commits(
         yield taken
 
 
-def _add_create(rows: Rows, number: int) -> None:
-    entity_id, operation_id, moment = str(number), f"op_{number}", _START_MS + number
+def _add_operation(rows: Rows, number: int, entity: int) -> None:
+    entity_id, operation_id, moment = str(entity), f"op_{number}", _START_MS + number
+    version = 1 if entity == number else number
     data = note(number)
     text = json.dumps(data, separators=(",", ":"))
     previous = json.dumps({name: [] for name in data}, separators=(",", ":"))
     body_hash = hashlib.blake2b(text.encode(), digest_size=16).digest()
-    rows.entities.append(("note", entity_id, "u-1", 1, text, 0, moment, moment, "1", number, number))
-    seen = (number, "u-1", "note", entity_id, 1, "create", text, previous, None, "created")
+    rows.entities.append(("note", entity_id, "u-1", version, text, 0, moment, moment, "1", number, number))
+    seen = (number, "u-1", "note", entity_id, version, "create", text, previous, None, "created")
     rows.changes.append((*seen, moment, moment, "1", "client", operation_id))
     meant = ("1", "client", operation_id, body_hash, _sync_id(number, 100), "create", "note", entity_id)
-    rows.operations.append((*meant, "applied", "created", 1, number, None, None, None, None, None, 0, moment))
+    rows.operations.append((*meant, "applied", "created", version, number, None, None, None, None, None, 0, moment))
 
 
 def _sync(number: int, per_sync: int) -> tuple[Any, ...]:
@@ -125,5 +141,5 @@ def _sync_id(number: int, per_sync: int) -> str:
     return "sync_" + hashlib.blake2b(str(number // per_sync * per_sync).encode(), digest_size=16).hexdigest()
 
 
-def _insert(columns: str, table: str) -> str:
-    return f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(columns.split(',')))})"
+def _insert(verb: str, columns: str, table: str) -> str:
+    return f"{verb} INTO {table} ({columns}) VALUES ({', '.join('?' * len(columns.split(',')))})"

@@ -32,7 +32,9 @@ class Task(EntityModel):
 
     title: Annotated[str, Field(min_length=1, max_length=200)]
     notes: Annotated[str, Field(max_length=20_000), Merge.TEXT] = ""
-    project_id: Annotated[EntityIdField | None, Merge.LAST_WRITER, Reference("project", on_gone=OnConstraint.PARK)] = None
+    project_id: Annotated[EntityIdField | None, Merge.LAST_WRITER, Reference("project", on_gone=OnConstraint.PARK)] = (
+        None
+    )
     labels: Annotated[list[str], Field(max_length=50), Merge.SET] = []
     steps: Annotated[list[str], Field(max_length=100), Merge.ORDERED_LIST] = []
     seconds_spent: Annotated[int, Merge.COUNTER] = 0

@@ -15,6 +15,7 @@ from sync_server.protocol.messages import (
     Inbound,
     Name,
     Resolution,
+    SpaceIdentifier,
     Timestamp,
     WireId,
 )
@@ -48,9 +49,7 @@ Number = BeforeValidator(_number)
 Page = Annotated[int, Field(ge=1, le=MAX_PAGE_NUMBER), Number]
 PageSize = Annotated[int, Field(ge=1, le=MAX_OPERATIONS), Number]
 Version = Annotated[int, Field(ge=1, le=2**53 - 1), Number]
-SpaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,66}$")]
-"""An identifier; a personal space has two characters more than its user."""
-Spaces = Annotated[list[SpaceName], Field(max_length=1_000), BeforeValidator(_listed)]
+Spaces = Annotated[list[SpaceIdentifier], Field(max_length=1_000), BeforeValidator(_listed)]
 Types = Annotated[list[Identifier], Field(max_length=100), BeforeValidator(_listed)]
 Seconds = Annotated[float, Field(ge=0, le=MAX_WAIT_S), BeforeValidator(_seconds)]
 
@@ -134,7 +133,7 @@ class SyncDataRequest(Inbound):
     client_id: Name
     protocol_version: Annotated[str, Field(max_length=32)] = PROTOCOL_VERSION
     entity_types: Annotated[list[Identifier], Field(min_length=1, max_length=100)] | None = None
-    space_ids: Annotated[list[SpaceName], Field(max_length=1_000)] | None = None
+    space_ids: Annotated[list[SpaceIdentifier], Field(max_length=1_000)] | None = None
     since: Timestamp | None = None
     full_sync: bool = False
     batch_size: Annotated[int, Field(ge=1, le=MAX_OPERATIONS)] = DEFAULT_PAGE
@@ -199,7 +198,7 @@ class NewRole(Inbound):
 
 
 PATH_PARAMETERS: dict[str, tuple[Any, str]] = {
-    "space_id": (SpaceName, "The space."),
+    "space_id": (SpaceIdentifier, "The space."),
     "user_id": (Identifier, "The user, as their token's `sub` names them."),
     "entity_type": (Identifier, "The entity's type."),
     "entity_id": (Identifier, "The entity."),

@@ -418,7 +418,7 @@ def _refused(batch: Batch, syncs: dict[SyncId, SyncRecord]) -> CommandError | No
 
 def _settling_strategy(dispute: Dispute) -> Strategy:
     """The strategy that settled it; where another rule did, the one that would be chosen."""
-    return next((strategy for strategy in Strategy if strategy == dispute.rule), dispute.suggested_strategy)
+    return next((strategy for strategy in Strategy if strategy.value == dispute.rule.value), dispute.suggested_strategy)
 
 
 def _type_of(order: Order) -> EntityType:

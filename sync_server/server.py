@@ -1,6 +1,7 @@
 """Our uvicorn: a listening socket of our own, deadlines for slow handshakes, direct writes, a graceful stop."""
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from sync_server.app import create_app
+from sync_server.clock import monotonic_s
 from sync_server.config import Settings
-from sync_server.errors import ConfigurationError
+from sync_server.errors import CloseCode, ConfigurationError
 from sync_server.sockets import TRANSPORT_EXTENSION
 
 HEADER_DEADLINE_S = 10.0
@@ -25,18 +27,73 @@ RECEIVE_BUFFER_BYTES = 65_536
 USER_TIMEOUT_MS = 25_000
 """TCP_USER_TIMEOUT: what a peer has not acknowledged for so long ends its connection."""
 BACKLOG = 2_048
+CLOSE_TIMEOUT_S = 2.0
+"""How long a peer may take to answer a close; until then it may go on sending."""
+HIDDEN_FRAMES = 2_000
+"""Control frames and fragments that a connection may send in each window of time; a faster one is closed with 4101."""
+HIDDEN_FRAMES_WINDOW_S = 10.0
 _UNSAFE_UVICORNS = (Version("0.50.0"), Version("0.52.0"))
 _log = structlog.get_logger(__name__)
 
 
+def _tell_peers_faults_briefly(record: logging.LogRecord) -> bool:
+    """A frame that is no UTF-8 is its sender's fault: uvicorn logs it with a traceback as if it were ours."""
+    if record.msg == "Invalid UTF-8 sequence received from client.":
+        record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
+    return True
+
+
+logging.getLogger("uvicorn.error").addFilter(_tell_peers_faults_briefly)
+
+
 class SyncWebSocketProtocol(WebSocketsSansIOProtocol):
-    """Hands itself to the application, so that encoded frames can be written to many transports as they are."""
+    """Hands itself to the application, so that encoded frames can be written to many transports as they are.
+
+    The application counts messages. Control frames and the fragments of a message that never ends are counted here.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.close_timeout = CLOSE_TIMEOUT_S
+        self._hidden_frames = 0
+        self._counted_since_s = monotonic_s()
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
         scope: Any = getattr(self, "scope", None)
         if scope is not None:
             scope["extensions"][TRANSPORT_EXTENSION] = self
+
+    def handle_ping(self) -> None:
+        if not self._takes_hidden_frame():
+            return
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()  # a pong to who reads nothing would only pile up (promise P11)
+
+    def handle_pong(self, event: Any) -> None:
+        if self._takes_hidden_frame():
+            super().handle_pong(event)
+
+    def handle_cont(self, event: Any) -> None:
+        if self._takes_hidden_frame():
+            super().handle_cont(event)
+
+    def _takes_hidden_frame(self) -> bool:
+        """Count a frame that the application does not see; past the bound the connection ends."""
+        if self.close_sent:
+            return False
+        self._hidden_frames += 1
+        if self._hidden_frames <= HIDDEN_FRAMES:
+            return True
+        now = monotonic_s()
+        if now - self._counted_since_s >= HIDDEN_FRAMES_WINDOW_S:
+            self._hidden_frames, self._counted_since_s = 1, now
+            return True
+        self.conn.fail(CloseCode.RATE_LIMITED, "too many frames")
+        self.handle_parser_exception()
+        return False
 
 
 class SyncHttpProtocol(HttpToolsProtocol):

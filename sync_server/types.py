@@ -22,6 +22,8 @@ Millis = NewType("Millis", int)
 Json = dict[str, Any]
 
 IDENTIFIER_PATTERN = r"^[A-Za-z0-9_\-]{1,64}$"
+SPACE_ID_PATTERN = r"^[A-Za-z0-9_\-]{1,66}$"
+"""An identifier, or `u-` before one: the personal space of a user."""
 MAX_WIRE_INTEGER = 2**53 - 1
 """The largest integer that every JSON client reads exactly; larger decimal ids stay strings."""
 

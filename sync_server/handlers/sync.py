@@ -77,10 +77,12 @@ async def synchronise(
     client_id = ClientId(request.client_id)
     sync_id = SyncId(request.sync_id if request.sync_id is not None else new_id("sync"))
     results, decided = await perform(services, user_id, client_id, sync_id, request)
-    page = await _updates(services, user_id, client_id, request, subscriber)
+    page = _without_own(await _updates(services, user_id, client_id, request, subscriber), decided)
     now = now_ms()
     cursor = format_cursor(page.cursor)
     services.clients.synced(user_id, client_id, cursor=cursor, at=now)
+    if page.cursor.scan is not None and request.client_state.cursor is None:
+        await services.clients.flush()  # without this cursor, nobody could tell the rest of the snapshot after a crash
     state: NewClientState = {
         "client_id": client_id,
         "last_sync_time": format_time(now),
@@ -247,6 +249,14 @@ async def _updates(
         # the client drops what was pushed before this reply, too: the log has to tell it again
         subscriber.start = services.feed.head.head_seq
     return page._replace(resets=resets)
+
+
+def _without_own(page: Page, decided: Sequence[Decided]) -> Page:
+    """A snapshot does not say who wrote its rows; what this very request wrote is in its results already."""
+    written = {result.decision.seq for result in decided}
+    if not page.is_snapshot or not written:
+        return page
+    return page._replace(updates=[update for update in page.updates if update.seq not in written])
 
 
 async def _uncovered(services: Services, subscriber: Subscriber, cursor: Cursor, limit: int) -> Page:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from sync_server.errors import ErrorCode
-from sync_server.types import IDENTIFIER_PATTERN, Json, OperationType, Strategy, SyncStatus, Verdict
+from sync_server.types import IDENTIFIER_PATTERN, SPACE_ID_PATTERN, Json, OperationType, Strategy, SyncStatus, Verdict
 
 PROTOCOL_VERSION = "1.0.0"
 SERVER_VERSION = "1.0.0"
@@ -24,6 +24,7 @@ MAX_MESSAGE_ID = 128
 MessageId = Annotated[str, Field(max_length=MAX_MESSAGE_ID)]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=PRINTABLE_PATTERN)]
 Identifier = Annotated[str, Field(pattern=IDENTIFIER_PATTERN)]
+SpaceIdentifier = Annotated[str, Field(pattern=SPACE_ID_PATTERN)]
 WireId = Annotated[int, Field(ge=0, le=2**53 - 1)] | Identifier
 Timestamp = Annotated[str, Field(max_length=64)]
 CursorText = Annotated[str, Field(max_length=512)]
@@ -63,7 +64,7 @@ class Subscription(Inbound):
     `cursor` resumes after it; `incremental: false` starts with a snapshot instead.
     """
 
-    spaces: Annotated[list[Identifier], Field(max_length=1_000)] | None = None
+    spaces: Annotated[list[SpaceIdentifier], Field(max_length=1_000)] | None = None
     entity_types: Annotated[list[Identifier], Field(max_length=100)] | None = None
     cursor: CursorText | None = None
     incremental: bool = True
@@ -116,7 +117,7 @@ class Operation(Inbound):
     before_version: Count | None = None
     client_id: Name | None = None
     timestamp: Timestamp | None = None
-    space_id: Identifier | None = None
+    space_id: SpaceIdentifier | None = None
     resolution_strategy: LooseStrategy | None = None
     conflict_id: Name | None = None
     strategy: LooseStrategy | None = None
@@ -141,7 +142,7 @@ class SyncRequest(Inbound):
     sync_id: Name | None = None
     atomic: bool = False
     entity_types: Annotated[list[Identifier], Field(max_length=100)] | None = None
-    space_ids: Annotated[list[Identifier], Field(max_length=1_000)] | None = None
+    space_ids: Annotated[list[SpaceIdentifier], Field(max_length=1_000)] | None = None
 
 
 class Sync(ClientMessage):
@@ -173,7 +174,7 @@ class Presence(ClientMessage):
     """Tells the space's other connections something that is never stored; `state: null` leaves."""
 
     type: Literal["presence"]
-    space_id: Identifier
+    space_id: SpaceIdentifier
     state: Json | None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sync_server.errors import CommandError, ErrorCode
-from sync_server.types import IDENTIFIER_PATTERN
+from sync_server.types import IDENTIFIER_PATTERN, SPACE_ID_PATTERN
 
 MAX_PATH_LENGTH = 200
 MAX_PART_LENGTH = 64
@@ -38,7 +38,8 @@ _PROBLEMS: Mapping[str, str] = {
     "enum": "must be {expected}",
     "literal_error": "must be {expected}",
 }
-_IDENTIFIER_PROBLEM = "must be 1 to 64 of the characters A-Z a-z 0-9 _ -"
+_IDENTIFIER_PROBLEM = "must be 1 to {} of the characters A-Z a-z 0-9 _ -"
+_IDENTIFIERS = {IDENTIFIER_PATTERN: 64, SPACE_ID_PATTERN: 66}
 _UNION_TAGS = frozenset({"int", "str", "float", "bool", "none", "constrained-int", "constrained-str"})
 
 
@@ -89,7 +90,7 @@ def _part(part: int | str) -> str:
 
 def _sentence(problem: Any) -> str:
     context = problem.get("ctx", {})
-    if context.get("pattern") == IDENTIFIER_PATTERN:
-        return _IDENTIFIER_PROBLEM
+    if context.get("pattern") in _IDENTIFIERS:
+        return _IDENTIFIER_PROBLEM.format(_IDENTIFIERS[context["pattern"]])
     template = _PROBLEMS.get(problem["type"], "is not valid")
     return template.format_map(context)

@@ -8,6 +8,7 @@ import pytest
 
 from sync_server.feed import PAGE_CHARACTERS
 from sync_server.hub import Subscriber
+from sync_server.sockets import room
 from tests.harness import Client, RunningServer, create, open_client, running_server, token_for
 
 BUFFER = 16_384
@@ -59,29 +60,35 @@ class TestAStalledReader:
             await _until(lambda: len(server.services.connections) == 1)
             assert server.services.hub._subscribers.keys() == {subscriber_of(server, "writer").connection_id}
 
-    async def test_that_takes_a_little_now_and_then_is_not_closed(self, tmp_path: Path) -> None:
-        async with (
-            running_server(tmp_path, send_buffer_bytes=BUFFER, slow_consumer_s=0.3) as server,
-            open_client(server.ws_url, "slow", max_queue=1) as slow,
-            server.client(client_id="writer") as writer,
-        ):
-            await slow.greet(token=token_for("1"))
-            subscriber = subscriber_of(server, "slow")
-            await fill(server, writer, subscriber)
-            for _ in range(20):
-                before = subscriber.socket.buffered_bytes
-                await slow.next("server_update")
-                await asyncio.sleep(0.1)  # what is tested is reading slower than the patience would take at once
-                if subscriber.socket.buffered_bytes == before:
-                    await slow.next("server_update")
-            last = await writer.do(create("last", title="x"))
-            while slow.replica.told[-1][0] < last["seq"]:
-                await slow.next("server_update")
-        assert slow.replica.live == writer_rows(writer)
+
+class Trickle:
+    """A congested socket whose peer takes a byte in each look, and then no more."""
+
+    def __init__(self, bytes_left: int, *, floor: int) -> None:
+        self._left = bytes_left
+        self._floor = floor
+
+    @property
+    def congested(self) -> bool:
+        return self._left > 0
+
+    @property
+    def buffered_bytes(self) -> int:
+        self._left = max(self._floor, self._left - 1)
+        return self._left
+
+    async def drained(self) -> None:
+        while self.congested:
+            await asyncio.sleep(0)
 
 
-def writer_rows(writer: Client) -> object:
-    return writer.replica.live
+class TestPatience:
+    async def test_waits_for_a_peer_that_takes_a_little_at_a_time(self) -> None:
+        await room(Trickle(10, floor=0), patience_s=0.001)  # type: ignore[arg-type]
+
+    async def test_ends_with_a_peer_that_takes_nothing(self) -> None:
+        with pytest.raises(TimeoutError):
+            await room(Trickle(10, floor=5), patience_s=0.001)  # type: ignore[arg-type]
 
 
 class TestWhoAsksAndDoesNotRead:

@@ -99,7 +99,9 @@ async def _work_until_killed(process: ServerProcess, devices: list[Device], coun
 def _check_log(path: Path, results: list[Message]) -> None:
     """The log has no hole, no operation twice, and every result as it was acknowledged."""
     with closing(sqlite3.connect(path)) as connection:
-        head, integrity = connection.execute("SELECT head_seq, (SELECT * FROM pragma_integrity_check) FROM log").fetchone()
+        head, integrity = connection.execute(
+            "SELECT head_seq, (SELECT * FROM pragma_integrity_check) FROM log"
+        ).fetchone()
         changes: dict[str, Any] = {
             operation_id: (seq, version)
             for seq, version, operation_id in connection.execute("SELECT seq, version, operation_id FROM changes")

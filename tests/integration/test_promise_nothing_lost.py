@@ -18,7 +18,10 @@ async def kept(server: RunningServer, entity_id: str, entity_type: str = "note")
 
     def query(reader: Any) -> str:
         key = EntityKey(EntityType(entity_type), EntityId(entity_id))
-        history = [(change.data, change.previous, change.submitted) for change in reader.history(key, before_version=None, limit=99)]
+        history = [
+            (change.data, change.previous, change.submitted)
+            for change in reader.history(key, before_version=None, limit=99)
+        ]
         conflicts, _ = reader.conflicts_page([TEAM, "u-1"], is_open=None, offset=0, limit=99)
         return json.dumps([history, [conflict[:-1] for conflict in conflicts]], default=str)
 
@@ -136,7 +139,11 @@ class TestAConflict:
                 one, two, update("m", "n", 1, title="mine"), update("t", "n", 1, title="theirs"),
                 default_resolution_strategy="manual",
             )  # fmt: skip
-            resolution = {"conflict_id": result["conflict_id"], "strategy": "manual", "resolved_data": {"title": "both"}}
+            resolution = {
+                "conflict_id": result["conflict_id"],
+                "strategy": "manual",
+                "resolved_data": {"title": "both"},
+            }
             await tablet.send(type="conflict", message_id="r1", resolution=resolution)
             settled = await tablet.next("conflict_resolved")
             told = [await client.next("conflict_resolved") for client in (one, two)]

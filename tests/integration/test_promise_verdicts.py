@@ -187,7 +187,9 @@ class TestADatabaseFailure:
         async with server.client() as writer, server.client(client_id="phone") as phone:
             with closing(sqlite3.connect(tmp_path / "sync.db", isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
-                await writer.send(type="sync", message_id="m", data={"client_id": "client_a", "operations": [operation]})
+                await writer.send(
+                    type="sync", message_id="m", data={"client_id": "client_a", "operations": [operation]}
+                )
                 error = await writer.next("error")
             await phone.nothing("server_update")
             result = await writer.do(operation)

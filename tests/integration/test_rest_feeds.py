@@ -73,6 +73,17 @@ class TestChanges:
         told = (await changes(api, cursor=start, client_id="me"))["changes"]
         assert [row["data"]["title"] for row in told] == ["other"]
 
+    async def test_hold_what_was_resolved_over_http(self, api: httpx.AsyncClient) -> None:
+        await sync(api, create("op_001", entity_id="n", title="base"), update("op_002", "n", 1, title="theirs"))
+        late = {**update("op_003", "n", 1, title="mine"), "resolution_strategy": "manual"}
+        (parked,) = await sync(api, late, client_id="other")
+        start = (await changes(api))["cursor"]
+        resolution = {"conflict_id": parked["conflict_id"], "strategy": "client_wins"}
+        body = {"conflict_id": parked["conflict_id"], "resolution": resolution}
+        done(await api.post("/api/sync/resolve-conflict", json=body))
+        told = (await changes(api, cursor=start))["changes"]
+        assert [row["data"]["title"] for row in told] == ["mine"]
+
     async def test_can_be_of_some_types_only(self, api: httpx.AsyncClient) -> None:
         await sync(api, create("op_001", title="note"), create("op_002", "folder", name="folder"))
         told = (await changes(api, entity_types="folder,review"))["changes"]

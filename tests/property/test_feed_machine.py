@@ -141,7 +141,12 @@ class Peer:
     def connect(self, *, takes_batches: bool) -> Subscriber:
         self.socket = FakeSocket(self.take)
         self.subscriber = Subscriber(
-            self.viewer.client_id, self.viewer, JSON, self.socket, self.closed, takes_batches=takes_batches  # type: ignore[arg-type]
+            self.viewer.client_id,
+            self.viewer,
+            JSON,
+            self.socket,
+            self.closed,
+            takes_batches=takes_batches,  # type: ignore[arg-type]
         )
         return self.subscriber
 
@@ -364,12 +369,18 @@ class FeedMachine(RuleBasedStateMachine):
         }  # fmt: skip
 
     def commit(self, raws: list[dict[str, Any]]) -> None:
-        orders = tuple(order_of(Operation.model_validate(raw), raw, REGISTRY, Defaults(None, self.now())) for raw in raws)
+        orders = tuple(
+            order_of(Operation.model_validate(raw), raw, REGISTRY, Defaults(None, self.now())) for raw in raws
+        )
         batch = Batch(UserId(WRITER), "desk", f"sync_{self.count}", orders, SpaceId("u-9"))  # type: ignore[arg-type]
         with self.store.write() as writer:
             number = f"conflict_{self.count}"
             current = Round(
-                writer, REGISTRY, self.ids, now=self.now(), new_conflict_id=lambda: f"{number}-{id(object())}"  # type: ignore[arg-type,return-value]
+                writer,
+                REGISTRY,
+                self.ids,
+                now=self.now(),
+                new_conflict_id=lambda: f"{number}-{id(object())}",  # type: ignore[arg-type,return-value]
             )
             current.run([batch])
         self.unpublished.append(current.committed)
@@ -428,7 +439,9 @@ class FeedMachine(RuleBasedStateMachine):
     def visible(self, viewer: Viewer) -> dict[tuple[str, Any], tuple[int, Any]]:
         """What a fresh snapshot must hold, asked of the database in another way."""
         with self.store.read() as reader:
-            rows = reader._rows("SELECT entity_type, entity_id, space_id, version, data FROM entities WHERE deleted = 0")
+            rows = reader._rows(
+                "SELECT entity_type, entity_id, space_id, version, data FROM entities WHERE deleted = 0"
+            )
             roles = {(m.space_id, m.user_id) for space in SPACES for m in reader.members(SpaceId(space))}
         return {
             (entity_type, entity_id): (version, {"id": entity_id, **json.loads(data)})

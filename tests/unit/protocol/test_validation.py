@@ -42,7 +42,7 @@ class TestTheFirstProblem:
             (
                 Subscription,
                 {"spaces": ["a", "b c"]},
-                ("spaces.1", "must be 1 to 64 of the characters A-Z a-z 0-9 _ -"),
+                ("spaces.1", "must be 1 to 66 of the characters A-Z a-z 0-9 _ -"),
             ),
             (
                 Operation,
