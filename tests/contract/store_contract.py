@@ -244,8 +244,9 @@ class StoreContract:
 
     def test_tells_who_lost_a_space_deletes_of_what_they_had_seen(self, log: Store) -> None:
         rows = [
-            entity("seen", seq=1), entity("edited since", seq=8, created_seq=2), entity("gone before", seq=3, deleted=True),
-            entity("gone since", seq=9, created_seq=4, deleted=True), entity("made since", seq=7),
+            entity("seen", seq=1), entity("edited since", seq=8, created_seq=2),
+            entity("gone before", seq=3, deleted=True), entity("gone since", seq=9, created_seq=4, deleted=True),
+            entity("made since", seq=7),
         ]  # fmt: skip
         with log.write() as writer:
             writer.save_entities([(row, "{}") for row in rows])

@@ -156,7 +156,8 @@ class TestAnOddMessage:
     @pytest.mark.parametrize(
         "payload",
         [
-            b"\xc1", b"\xdf\xff\xff\xff\xff", b"\x81\xa1a\xc4\x01x", b"\x81\x01\x01", b"\x81\xa4type\xcb\x7f\xf8\0\0\0\0\0\0",
+            b"\xc1", b"\xdf\xff\xff\xff\xff", b"\x81\xa1a\xc4\x01x", b"\x81\x01\x01",
+            b"\x81\xa4type\xcb\x7f\xf8\0\0\0\0\0\0",
             msgpack.packb([1]), msgpack.packb({"type": "ping"}) + b"\x00",
         ],
     )  # fmt: skip

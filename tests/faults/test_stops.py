@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 import time
 from contextlib import suppress
@@ -75,17 +74,21 @@ class TestConnectionsThatBreakOff:
         rng = random.Random(7)
         async with server.client("2"):
             await _break_off(server, rng, 50)
-            tasks, descriptors = len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+            tasks, descriptors = len(asyncio.all_tasks()), _descriptors()
             await _break_off(server, rng, 450)
             services = server.services
             await until(lambda: len(services.connections) == 1)
             await until(lambda: len(asyncio.all_tasks()) <= tasks)
-            await until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
+            await until(lambda: _descriptors() <= descriptors)
             assert len(services.hub._subscribers) == 1
             assert services.hub._followers.keys() == {"u-2"}
             assert services.hub._of_user.keys() == {"2"}
             assert services.presence._spaces == {}
             assert services.connections._of_user == {"2": 1}
+
+
+def _descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 async def _break_off(server: RunningServer, rng: random.Random, count: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 from sync_server.feed import PAGE_CHARACTERS
 from sync_server.hub import Subscriber
 from sync_server.sockets import room
+from tests.faults.peers import until
 from tests.harness import Client, RunningServer, create, open_client, running_server, token_for
 
 BUFFER = 16_384
@@ -57,7 +58,7 @@ class TestAStalledReader:
             await stalled.greet(token=token_for("1"))
             stalled.ws.transport.pause_reading()
             await fill(server, writer, subscriber_of(server, "stalled"))
-            await _until(lambda: len(server.services.connections) == 1)
+            await until(lambda: len(server.services.connections) == 1)
             assert server.services.hub._subscribers.keys() == {subscriber_of(server, "writer").connection_id}
 
 
@@ -78,8 +79,7 @@ class Trickle:
         return self._left
 
     async def drained(self) -> None:
-        while self.congested:
-            await asyncio.sleep(0)
+        await asyncio.Event().wait()
 
 
 class TestPatience:
@@ -110,13 +110,13 @@ class TestWhoAsksAndDoesNotRead:
                 asker.ws.transport.write(_masked(ask))
                 await writer.do({"operation_id": "r", "operation_type": "read", "entity_type": "note", "limit": 1})
                 sizes.append(subscriber.socket.buffered_bytes)
-            await _until(lambda: len(server.services.connections) == 1)
+            await until(lambda: len(server.services.connections) == 1)
         assert max(sizes) <= BUFFER + 3 * PAGE_CHARACTERS
 
 
 class TestAPage:
     @pytest.mark.parametrize("incremental", [True, False])
-    async def test_has_a_bounded_weight_and_at_least_one_row(self, server: RunningServer, incremental: bool) -> None:
+    async def test_has_a_bounded_weight_and_at_least_one_row(self, server: RunningServer, *, incremental: bool) -> None:
         async with server.client(client_id="writer") as writer, server.client(client_id="reader") as reader:
             cursor = reader.cursor
             for index in range(25):
@@ -136,9 +136,3 @@ def _masked(text: str) -> bytes:
     from websockets.frames import Frame, Opcode
 
     return Frame(Opcode.TEXT, text.encode()).serialize(mask=True)
-
-
-async def _until(holds: object) -> None:
-    async with asyncio.timeout(8):
-        while not holds():  # type: ignore[operator]
-            await asyncio.sleep(0.01)

@@ -61,7 +61,7 @@ async def prepare(server: RunningServer, writer: Client) -> None:
         in_team(create("op_1", "folder", entity_id="folder", name="outer")),
         in_team(create("op_2", "folder", entity_id="inner", name="inner", parent_id="folder")),
         in_team(create("op_3", entity_id="note", title="a note")),
-        in_team(create("op_4", entity_id="in folder", title="x") | {"entity_id": "in-folder"}),
+        in_team(create("op_4", entity_id="in-folder", title="x")),
         in_team(create("op_5", entity_id="gone", title="gone")),
         in_team(update("op_6", "in-folder", 1, folder_id="folder")),
         delete("op_7", "gone", 1),
@@ -79,7 +79,7 @@ class TestCatchingUp:
     @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
     @pytest.mark.parametrize("member_before", [True, False])
     async def test_equals_a_fresh_snapshot_by_sync(
-        self, server: RunningServer, change: Change, member_before: bool
+        self, server: RunningServer, change: Change, *, member_before: bool
     ) -> None:
         async with server.client("2", "writer") as writer:
             await prepare(server, writer)
@@ -260,7 +260,7 @@ class TestACursor:
             assert late.replica.live == await fresh(server)
 
     @pytest.mark.parametrize("remembers", [True, False])
-    async def test_of_a_time_below_the_horizon_loses_nothing(self, tmp_path: Path, remembers: bool) -> None:
+    async def test_of_a_time_below_the_horizon_loses_nothing(self, tmp_path: Path, *, remembers: bool) -> None:
         capacity = 100 if remembers else 0
         async with (
             running_server(tmp_path, feed_cache_changes=capacity) as server,

@@ -1,4 +1,4 @@
-"""P8: no update is lost silently: a value that loses is in the conflict record or in the history, and somebody is told."""
+"""P8: no update is lost silently: what loses is in the conflict record or the history, and somebody is told."""
 
 import json
 from typing import Any
@@ -110,7 +110,7 @@ class TestALosingValue:
             results = await asyncio.gather(*map(server.services.committer.submit, batches))
             text = await kept(server, "n")
         assert all(f"value {index}" in text for index in range(6))
-        assert sorted(result[0].decision.verdict for result in results)[0] == "applied"
+        assert "applied" in {result[0].decision.verdict for result in results}
 
 
 class TestAConflict:

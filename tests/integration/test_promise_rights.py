@@ -1,10 +1,12 @@
 """P10: nobody reads, writes or is pushed what their role does not allow, from the moment it is revoked."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from sync_server.errors import CommandError
+from sync_server.feed import Feed, Page
 from sync_server.handlers.spaces import found_space, grant, revoke
 from sync_server.types import Role, SpaceId, UserId
 from tests.harness import Message, RunningServer, create, delete, open_client, token_for, update
@@ -147,6 +149,29 @@ class TestARevocation:
             await server.share(TEAM, _2="viewer")
             result = await editor.do(update("op_2", "n", 1, title="y"))
         assert result["error_code"] == "FORBIDDEN"
+
+    async def test_overtakes_a_page_that_was_read_before(
+        self, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read, was_read, may_go = Feed.read, asyncio.Event(), asyncio.Event()
+
+        async def hold(feed: Feed, query: Any) -> Any:
+            answer = await read(feed, query)
+            if isinstance(answer, Page) and answer.updates:
+                was_read.set()
+                await may_go.wait()
+            return answer
+
+        await server.share(TEAM, _1="owner", _2="editor")
+        async with server.client("1") as owner:
+            await owner.do(in_team(create("op_1", entity_id="n", title="secret")))
+            monkeypatch.setattr(Feed, "read", hold)
+            async with server.client("2", subscriptions={"incremental": False}) as editor:
+                await was_read.wait()
+                await server.share(TEAM, _2=None)
+                may_go.set()
+                await editor.next("caught_up")
+        assert [told for told in editor.replica.told if told[-1] != "revoked"] == []
 
     async def test_takes_presence_away(self, server: RunningServer) -> None:
         await server.share(TEAM, _1="owner", _2="editor")

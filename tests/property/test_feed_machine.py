@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from schema.registry import load_registry
-from sync_server.cursor import Cursor, format_cursor, parse_cursor
+from sync_server.cursor import format_cursor, parse_cursor
 from sync_server.errors import CloseCode
 from sync_server.feed import Feed, Viewer
 from sync_server.handlers.operations import Defaults, order_of
@@ -214,7 +214,7 @@ class FeedMachine(RuleBasedStateMachine):
     # --- what happens ----------------------------------------------------------------------------------------------
 
     @rule(space=spaces, name=names, kind=st.sampled_from(["create", "update", "delete"]), nested=st.booleans())
-    def commit_one(self, space: str, name: str, kind: str, nested: bool) -> None:
+    def commit_one(self, space: str, name: str, kind: str, *, nested: bool) -> None:
         self.commit([self.operation(space, name, kind, nested=nested)])
 
     @rule(first=names, second=names, space=spaces)
@@ -249,7 +249,7 @@ class FeedMachine(RuleBasedStateMachine):
         self.loop.run_until_complete(self.turns(2))
 
     @rule(index=peers, back=st.integers(0, 5), takes_batches=st.booleans())
-    def connect(self, index: int, back: int, takes_batches: bool) -> None:
+    def connect(self, index: int, back: int, *, takes_batches: bool) -> None:
         """Come back with an earlier cursor and what was kept with it, or for the first time."""
         peer = self.peers[index]
         self.leave(peer)
@@ -497,4 +497,4 @@ class FeedMachine(RuleBasedStateMachine):
 
 
 TestFeedMachine = FeedMachine.TestCase
-TestFeedMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestFeedMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
