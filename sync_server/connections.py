@@ -2,10 +2,14 @@
 
 import asyncio
 
+import structlog
+
 from sync_server import metrics
 from sync_server.clock import monotonic_s
 from sync_server.connection import Connection
 from sync_server.types import ClientId, ConnectionId, UserId
+
+_log = structlog.get_logger(__name__)
 
 TICK_S = 1.0
 """How often deadlines are looked at: they are seconds, not milliseconds."""
@@ -68,8 +72,13 @@ class Connections:
         while True:
             await asyncio.sleep(max(0.0, due - monotonic_s()))
             now = monotonic_s()
-            metrics.LOOP_LAG_SECONDS.set(max(0.0, now - due))
+            lag_s = max(0.0, now - due)
+            metrics.LOOP_LAG_SECONDS.set(lag_s)
             due = now + TICK_S
+            if lag_s > TICK_S:
+                # what peers sent meanwhile is not read yet: their silence is ours
+                _log.warning("event_loop_blocked", seconds=round(lag_s, 1))
+                continue
             for connection in tuple(self._open.values()):
                 connection.tick(now)
 

@@ -25,6 +25,10 @@ PAGE_CHARACTERS = 1_000_000
 """Text of the rows of one page, but for its last row: what a connection is sent at once is bounded (promise P11)."""
 
 
+RECENT_CHARACTERS = 64_000_000
+"""Data kept in memory for readers that are close behind."""
+
+
 class Viewer(NamedTuple):
     """Who reads, and what of it: None follows every space, or every entity type."""
 
@@ -67,19 +71,30 @@ class Page(NamedTuple):
 
 
 class Recent:
-    """The newest changes of the log in memory, contiguous, so that who is close behind needs no query."""
+    """The newest changes of the log in memory, contiguous, so that who is close behind needs no query.
 
-    def __init__(self, head_seq: Seq, *, capacity: int) -> None:
+    It is bounded twice, in rows and in characters of their data: past a bound, the older half goes.
+    """
+
+    def __init__(self, head_seq: Seq, *, capacity: int, max_characters: int = RECENT_CHARACTERS) -> None:
         self._rows: list[Update] = []
         self._floor = head_seq
         self._capacity = capacity
+        self._max_characters = max_characters
+        self._characters = 0
 
     def extend(self, updates: Sequence[Update]) -> None:
         self._rows.extend(updates)
+        self._characters += sum(map(_weight, updates))
         if len(self._rows) > 2 * self._capacity:
-            dropped = len(self._rows) - self._capacity
-            self._floor = Seq(self._floor + dropped)
-            del self._rows[:dropped]
+            self._drop(len(self._rows) - self._capacity)
+        while self._characters > self._max_characters:
+            self._drop((len(self._rows) + 1) // 2)
+
+    def _drop(self, count: int) -> None:
+        self._characters -= sum(map(_weight, self._rows[:count]))
+        self._floor = Seq(self._floor + count)
+        del self._rows[:count]
 
     def covers(self, seq: Seq) -> bool:
         return seq >= self._floor
@@ -88,6 +103,10 @@ class Recent:
         """The next `limit` changes after a covered position, whoever may read them."""
         start = seq - self._floor
         return self._rows[start : start + limit]
+
+
+def _weight(update: Update) -> int:
+    return len(update.data) if update.data is not None else 0
 
 
 class Feed:

@@ -6,7 +6,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from sync_server.clock import new_id
+from sync_server.clock import new_id, now_ms
 from sync_server.cursor import Cursor, format_cursor
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.handlers.access import read_as, require_manager, require_reader, role_in
@@ -116,7 +116,10 @@ async def revoke(services: Services, by: UserId, space_id: SpaceId, user_id: Use
     Raises:
         CommandError: NOT_FOUND, FORBIDDEN, or CONFLICT where the space would be left without its owner.
     """
-    return await services.committer.perform(partial(_change_member, space_id, user_id, None, by))
+    change = await services.committer.perform(partial(_change_member, space_id, user_id, None, by))
+    for subscriber in services.hub.connections_of(user_id):
+        services.presence.leave(subscriber, space_id, now=now_ms())
+    return change
 
 
 async def checksum(services: Services, user_id: UserId, space_id: SpaceId) -> Checksum:

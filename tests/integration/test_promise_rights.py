@@ -230,3 +230,20 @@ async def _conflict(server: RunningServer, user: str, name: str = "n") -> str:
         await two.do(update(f"u_{name}", name, 1, title="theirs"))
         result = await one.do({**update(f"v_{name}", name, 1, title="mine"), "resolution_strategy": "manual"})
         return str(result["conflict_id"])
+
+
+class TestPresence:
+    async def test_of_a_revoked_member_ends_at_once(self, server: RunningServer) -> None:
+        await server.share("u-1", _1="owner", _2="editor")
+        async with (
+            server.client(user="1", client_id="owner") as owner,
+            server.client(user="2", client_id="guest") as guest,
+        ):
+            await owner.send(type="presence", space_id="u-1", state={"at": "home"})
+            await owner.next("presence_state")
+            await guest.send(type="presence", space_id="u-1", state={"at": "door"})
+            joined = await owner.next("presence_diff")
+            async with server.http("1") as http:
+                await http.delete("/api/sync/spaces/u-1/members/2")
+            left = await owner.next("presence_diff")
+        assert left["leaves"] == [joined["joins"][0]["connection_id"]]
