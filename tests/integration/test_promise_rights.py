@@ -234,7 +234,8 @@ async def _conflict(server: RunningServer, user: str, name: str = "n") -> str:
 
 class TestPresence:
     async def test_of_a_revoked_member_ends_at_once(self, server: RunningServer) -> None:
-        await server.share("u-1", _1="owner", _2="editor")
+        async with server.http("1") as http:
+            await http.put("/api/sync/spaces/u-1/members/2", json={"role": "editor"})
         async with (
             server.client(user="1", client_id="owner") as owner,
             server.client(user="2", client_id="guest") as guest,
