@@ -174,7 +174,9 @@ def _raw_run(directory: Path, load: Load, seconds: float) -> Run:
 def _raw_commits(directory: Path, load: Load, seconds: float) -> list[Commit]:
     connection = open_database(directory)
     with pinned(SERVER_CORE):
-        made = list(commits(connection, batch=load.raw_batch, per_sync=load.each, seconds=seconds))
+        made = list(
+            commits(connection, batch=load.raw_batch, per_sync=load.each, seconds=seconds, users=load.connections)
+        )
     connection.close()
     return made
 

@@ -34,16 +34,22 @@ class Rows(NamedTuple):
     syncs: list[tuple[Any, ...]]
 
 
-def rows_of(first: int, count: int, *, per_sync: int, among: int | None = None) -> Rows:
-    """The rows of `count` operations of user 1, numbered from `first`; one sync for each `per_sync` of them.
+def rows_of(first: int, count: int, *, per_sync: int, among: int | None = None, users: int = 1) -> Rows:
+    """The rows of `count` operations, numbered from `first`; one sync for each `per_sync` of them.
 
     Args:
+        users: how many users take turns with their syncs, each in a space of their own.
         among: change notes spread over so many that are there; None creates one for each operation.
     """
     rows = Rows([], [], [], [])
     for number in range(first, first + count):
-        _add_operation(rows, number, number if among is None else scattered(number, among))
-    rows.syncs.extend(_sync(number, per_sync) for number in range(first, first + count, per_sync))
+        user = _user(number, per_sync, users)
+        _add_operation(
+            rows, user, _sync_id(number, per_sync), number, number if among is None else scattered(number, among)
+        )
+    rows.syncs.extend(
+        _sync(number, per_sync, _user(number, per_sync, users)) for number in range(first, first + count, per_sync)
+    )
     return rows
 
 
@@ -105,11 +111,12 @@ def commits(
     seconds: float,
     first: int = 1,
     among: int | None = None,
+    users: int = 1,
 ) -> Iterator[Commit]:
     """Commits of `batch` operations each, for so many seconds; making the rows is not counted."""
     spent = 0.0
     while spent < seconds:
-        rows = rows_of(first, batch, per_sync=per_sync, among=among)
+        rows = rows_of(first, batch, per_sync=per_sync, among=among, users=users)
         first += batch
         began, cpu_began = time.perf_counter(), time.thread_time()
         write(connection, rows)
@@ -118,27 +125,31 @@ def commits(
         yield taken
 
 
-def _add_operation(rows: Rows, number: int, entity: int) -> None:
+def _user(number: int, per_sync: int, users: int) -> str:
+    return str(number // per_sync % users + 1)
+
+
+def _add_operation(rows: Rows, user: str, sync_id: str, number: int, entity: int) -> None:
     entity_id, operation_id, moment = str(entity), f"op_{number}", _START_MS + number
     version = 1 if entity == number else number
     data = note(number)
     text = json.dumps(data, separators=(",", ":"))
     previous = json.dumps({name: [] for name in data}, separators=(",", ":"))
     body_hash = hashlib.blake2b(text.encode(), digest_size=16).digest()
-    rows.entities.append(("note", entity_id, "u-1", version, text, 0, moment, moment, "1", number, number))
-    seen = (number, "u-1", "note", entity_id, version, "create", text, previous, None, "created")
-    rows.changes.append((*seen, moment, moment, "1", "client", operation_id))
-    meant = ("1", "client", operation_id, body_hash, _sync_id(number, 100), "create", "note", entity_id)
+    rows.entities.append(("note", entity_id, f"u-{user}", version, text, 0, moment, moment, user, number, number))
+    seen = (number, f"u-{user}", "note", entity_id, version, "create", text, previous, None, "created")
+    rows.changes.append((*seen, moment, moment, user, "client", operation_id))
+    meant = (user, "client", operation_id, body_hash, sync_id, "create", "note", entity_id)
     rows.operations.append((*meant, "applied", "created", version, number, None, None, None, None, None, 0, moment))
 
 
-def _sync(number: int, per_sync: int) -> tuple[Any, ...]:
+def _sync(number: int, per_sync: int, user: str) -> tuple[Any, ...]:
     counts = (per_sync, per_sync, 0, 0)
-    return (_sync_id(number, per_sync), "1", "client", "success", _START_MS, _START_MS, *counts, '["note"]', None)
+    return (_sync_id(number, per_sync), user, "client", "success", _START_MS, _START_MS, *counts, '["note"]', None)
 
 
 def _sync_id(number: int, per_sync: int) -> str:
-    return "sync_" + hashlib.blake2b(str(number // per_sync * per_sync).encode(), digest_size=16).hexdigest()
+    return f"sync_{number // per_sync * per_sync:024x}"
 
 
 def _insert(verb: str, columns: str, table: str) -> str:

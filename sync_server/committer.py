@@ -211,15 +211,16 @@ class Committer:
     # --- back in the event loop ------------------------------------------------------------------------------------
 
     def _deliver(self, jobs: Sequence[_Job], results: Sequence[Any], committed: Sequence[Committed]) -> None:
-        self._processing = []
+        if self._processing is jobs:  # else the next round is at work already
+            self._processing = []
         for made in committed:
             self._publish(made)
         for job, result in zip(jobs, results, strict=True):
             self._settle(job, result)
+        metrics.QUEUE.set(self._queued_operations)
 
     def _settle(self, job: _Job, result: Any) -> None:
         self._queued_operations -= _size(job)
-        metrics.QUEUE.set(self._queued_operations)
         if isinstance(job.work, Batch) and not isinstance(result, Exception):
             _count(result)
         if job.future.done():

@@ -67,25 +67,32 @@ def counted(
     Args:
         had_conflicts: whether an earlier batch left a conflict that is still open.
     """
-    fresh = [result.decision.verdict for result in results if not result.duplicate]
+    fresh = [result.decision for result in results if not result.duplicate]
     retried = sum(order.retry_of is not None for order in batch.orders)
-    succeeded = sum(verdict.is_success for verdict in fresh)
-    parked = sum(verdict is Verdict.CONFLICT for verdict in fresh)
-    record = before if before is not None else SyncRecord(
-        batch.sync_id, batch.user_id, batch.client_id, SyncStatus.SYNCING, now, None, 0, 0, 0, 0, (), None
+    succeeded = sum(decision.verdict.is_success for decision in fresh)
+    parked = sum(decision.verdict is Verdict.CONFLICT for decision in fresh)
+    settled = sum(decision.verdict.is_success and decision.conflict_id is not None for decision in fresh)
+    record = SyncRecord(
+        batch.sync_id, batch.user_id, batch.client_id, SyncStatus.SYNCING, now, None, len(fresh) - retried, succeeded,
+        len(fresh) - succeeded - retried, parked + settled, batch.entity_types, None,
     )  # fmt: skip
-    record = record._replace(
-        total_operations=record.total_operations + len(fresh) - retried,
-        successful_operations=record.successful_operations + succeeded,
-        failed_operations=record.failed_operations + len(fresh) - succeeded - retried,
-        conflicts_count=record.conflicts_count + parked + sum(
-            1 for r in results if not r.duplicate and r.decision.verdict.is_success and r.decision.conflict_id
-        ),
-        entity_types=tuple(dict.fromkeys((*record.entity_types, *batch.entity_types))),
-    )  # fmt: skip
+    if before is not None:
+        record = _added(before, record)
     if not batch.is_last:
         return record
-    return record._replace(status=_final_status(record, has_conflicts=had_conflicts or parked > 0), ended_at=now)
+    status = _final_status(record, has_conflicts=had_conflicts or parked > 0)
+    return SyncRecord._make((*record[:3], status, record.started_at, now, *record[6:]))
+
+
+def _added(before: SyncRecord, record: SyncRecord) -> SyncRecord:
+    """A sync of several batches, with one more."""
+    return before._replace(
+        total_operations=before.total_operations + record.total_operations,
+        successful_operations=before.successful_operations + record.successful_operations,
+        failed_operations=before.failed_operations + record.failed_operations,
+        conflicts_count=before.conflicts_count + record.conflicts_count,
+        entity_types=tuple(dict.fromkeys((*before.entity_types, *record.entity_types))),
+    )
 
 
 def _final_status(record: SyncRecord, *, has_conflicts: bool) -> SyncStatus:

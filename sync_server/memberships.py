@@ -17,24 +17,22 @@ class Memberships:
     def __init__(self, load: Callable[[UserId], Awaitable[list[Membership]]]) -> None:
         self._load = load
         self._known: dict[UserId, Places] = {}
-        self._generation = 0
+        self._loading: dict[UserId, object] = {}
 
     async def of(self, user_id: UserId) -> Places:
-        known = self._known.get(user_id)
-        while known is None:
-            generation = self._generation
-            known = {membership.space_id: membership for membership in await self._load(user_id)}
-            if generation == self._generation:
-                self._remember(user_id, known)
-            else:  # something was granted or revoked while this was read: it may be old
-                known = self._known.get(user_id)
+        while (known := self._known.get(user_id)) is None:
+            load = self._loading.setdefault(user_id, object())
+            found = {membership.space_id: membership for membership in await self._load(user_id)}
+            if self._loading.get(user_id) is load:  # else a right of theirs changed while this was read
+                del self._loading[user_id]
+                self._remember(user_id, found)
         return known
 
     def cached(self, user_id: UserId) -> Places | None:
         return self._known.get(user_id)
 
     def forget(self, user_id: UserId) -> None:
-        self._generation += 1
+        self._loading.pop(user_id, None)
         self._known.pop(user_id, None)
 
     async def role(self, user_id: UserId, space_id: SpaceId) -> Role | None:

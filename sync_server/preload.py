@@ -45,7 +45,7 @@ class Preload:
         self._load_roles(orders)
 
     def _load_decisions(self, orders: Iterable[tuple[Batch, Order]]) -> None:
-        keys = {DecisionKey(b.user_id, b.client_id, o.operation_id) for b, o in orders if o.retry_of is None}
+        keys = {DecisionKey(b.user_id, b.client_id, o.operation_id) for b, o in orders}
         found = self._reader.decisions(keys)
         changes = self._reader.changes_at({d.seq for d in found.values() if d.seq is not None})
         conflicts = self._reader.conflicts({d.conflict_id for d in found.values() if d.conflict_id is not None})

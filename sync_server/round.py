@@ -14,7 +14,7 @@ from sync_server.errors import CommandError, ErrorCode
 from sync_server.ids import IdBlocks
 from sync_server.orders import Batch, Committed, Decided, Order
 from sync_server.preload import Preload, base_version, referenced_types
-from sync_server.records import Conflict, DecisionKey, Entity, EntityKey, SyncRecord
+from sync_server.records import Conflict, Decision, DecisionKey, Entity, EntityKey, SyncRecord
 from sync_server.stores.writer import Writer
 from sync_server.types import (
     ClientId,
@@ -103,18 +103,29 @@ class Round:
     def _decide_once(self, batch: Batch, order: Order, created: dict[str, EntityId]) -> Decided:
         key = DecisionKey(batch.user_id, batch.client_id, order.operation_id)
         prior = self._working.decided.get(key)
-        if prior is None:
+        if prior is None or _is_due(order, prior.decision):
             prior = self._decide(batch, order, created)
             if order.operation_type is not OperationType.READ:
                 self._working.decided[key] = prior
         elif prior.decision.body_hash != order.body_hash:
             return rejected(batch, order, self._now, _OTHER_BODY)._replace(duplicate=True)
         else:
-            prior = prior._replace(duplicate=True)
+            prior = self._repeated(batch, prior)
         decision = prior.decision
         if order.operation_type is OperationType.CREATE and decision.entity_id is not None:
             created[order.operation_id] = decision.entity_id
         return prior
+
+    def _repeated(self, batch: Batch, prior: Decided) -> Decided:
+        """The first result again, without what its author may no longer read (promise P10)."""
+        decision = prior.decision
+        spaces = {conflict.space_id for conflict in prior.conflicts}
+        if decision.entity_type is not None and decision.entity_id is not None:
+            entity = self._working.entities.get(EntityKey(decision.entity_type, decision.entity_id))
+            spaces |= {entity.space_id} if entity is not None else set()
+        if any(self._role(batch, space_id) is None for space_id in spaces):
+            prior = prior._replace(data=None, conflicts=())
+        return prior._replace(duplicate=True)
 
     def _decide(self, batch: Batch, order: Order, created: dict[str, EntityId]) -> Decided:
         if order.refusal is not None:
@@ -414,6 +425,12 @@ def _refused(batch: Batch, syncs: dict[SyncId, SyncRecord]) -> CommandError | No
     if record.status is SyncStatus.CANCELLED:
         return CommandError(ErrorCode.CONFLICT, "This sync was cancelled; begin another.", details={"field": "sync_id"})
     return None
+
+
+def _is_due(order: Order, known: Decision) -> bool:
+    """Whether a retry is of the very verdict that stands; of two at once, the second is a resend (promise P2)."""
+    retried = order.retry_of
+    return retried is not None and known.verdict is Verdict.REJECTED and known.retry_count == retried.retry_count
 
 
 def _settling_strategy(dispute: Dispute) -> Strategy:

@@ -103,7 +103,11 @@ class SyncHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(HEADER_DEADLINE_S, transport.close)
+        self._start_deadline()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._start_deadline()
 
     def on_headers_complete(self) -> None:
         self._stop_deadline()
@@ -112,6 +116,10 @@ class SyncHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
         super().connection_lost(exc)
+
+    def _start_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEADER_DEADLINE_S, self.transport.close)
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:

@@ -4,7 +4,8 @@ The statements are written for the driver itself: on the commit path SQLAlchemy'
 query (docs/decisions/0004-storage.md). The tables are declared in `schema.tables`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
@@ -395,19 +396,34 @@ class Reader:
     def _joined(self, select: str, keys: Iterable[Sequence[Any]]) -> list[Row]:
         """The rows of a select over `k(a, b, …)`, the keys as a table; nothing is asked where there are none."""
         wanted = list(keys)
-        if not wanted:
-            return []
-        width = len(wanted[0])
-        names = ", ".join("abcd"[:width])
-        mark = f"({', '.join('?' * width)})"
         found: list[Row] = []
-        for start in range(0, len(wanted), MAX_VARIABLES // width):
-            chunk = wanted[start : start + MAX_VARIABLES // width]
-            values = ", ".join([mark] * len(chunk))
-            comma = "" if select.startswith(",") else " "
-            sql = f"WITH RECURSIVE k({names}) AS (VALUES {values}){comma}{select}"
+        for chunk in chunks(wanted):
+            sql = _joined_sql(select, len(chunk[0]), len(chunk))
             found += self._rows(sql, tuple(chain.from_iterable(chunk)))
         return found
+
+
+def chunks(rows: list[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
+    """The rows for one statement at a time: a power of two of them, so that there are few statements to prepare."""
+    start = 0
+    while start < len(rows):
+        most = MAX_VARIABLES // len(rows[0])
+        size = 1 << min(len(rows) - start, most).bit_length() - 1
+        yield rows[start : start + size]
+        start += size
+
+
+@lru_cache(maxsize=512)
+def marks(width: int, count: int) -> str:
+    """The placeholders of `count` rows."""
+    mark = f"({', '.join('?' * width)})"
+    return ", ".join([mark] * count)
+
+
+@lru_cache(maxsize=512)
+def _joined_sql(select: str, width: int, count: int) -> str:
+    comma = "" if select.startswith(",") else " "
+    return f"WITH RECURSIVE k({', '.join('abcd'[:width])}) AS (VALUES {marks(width, count)}){comma}{select}"
 
 
 def references_of(entity: Entity, spec: EntitySpec) -> list[tuple[str, EntityKey]]:

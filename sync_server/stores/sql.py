@@ -1,10 +1,11 @@
 """The store: one write transaction at a time, many read snapshots beside it."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 
 from sync_server.errors import SyncServerError
@@ -21,10 +22,15 @@ class StoreBusyError(StoreError):
 
 
 class Store:
-    """Transactions of a database that is already migrated. Calls block: use them on a thread of their own."""
+    """Transactions of a database that is already migrated. Calls block: use them on a thread of their own.
+
+    The writer keeps one connection: another one each time would begin with no page and no statement in its cache.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._writing = threading.Lock()
+        self._write_connection: PoolProxiedConnection | None = None
         self._driver_error: type[Exception] = engine.dialect.dbapi.Error  # type: ignore[union-attr]
 
     @contextmanager
@@ -34,8 +40,11 @@ class Store:
         Raises:
             StoreError: for whatever the driver raised, in the block or at the commit; StoreBusyError before the block.
         """
-        with self._transaction("BEGIN IMMEDIATE") as cursor:
-            yield Writer(cursor)
+        with self._writing:
+            if self._write_connection is None:
+                self._write_connection = self._connect()
+            with self._transaction(self._write_connection, "BEGIN IMMEDIATE") as cursor:
+                yield Writer(cursor)
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
@@ -44,18 +53,28 @@ class Store:
         Raises:
             StoreError: for whatever the driver raised.
         """
-        with self._transaction("BEGIN") as cursor:
-            yield Reader(cursor)
+        connection = self._connect()
+        try:
+            with self._transaction(connection, "BEGIN") as cursor:
+                yield Reader(cursor)
+        finally:
+            connection.close()
 
     def close(self) -> None:
+        with self._writing:
+            if self._write_connection is not None:
+                self._write_connection.close()
+                self._write_connection = None
         self._engine.dispose()
 
-    @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Any]:
+    def _connect(self) -> PoolProxiedConnection:
         try:
-            connection = self._engine.raw_connection()
+            return self._engine.raw_connection()
         except (DBAPIError, self._driver_error) as exc:
             raise StoreBusyError(str(exc)) from exc
+
+    @contextmanager
+    def _transaction(self, connection: PoolProxiedConnection, begin: str) -> Iterator[Any]:
         cursor = connection.cursor()
         try:
             self._begin(cursor, begin)
@@ -69,7 +88,6 @@ class Store:
             raise
         finally:
             cursor.close()
-            connection.close()
 
     def _begin(self, cursor: Any, begin: str) -> None:
         try:

@@ -1,6 +1,7 @@
 """What can be written: bulk statements within the one write transaction."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -24,9 +25,10 @@ from sync_server.stores.reader import (
     CONFLICT_COLUMNS,
     DECISION_COLUMNS,
     ENTITY_COLUMNS,
-    MAX_VARIABLES,
     SYNC_COLUMNS,
     Reader,
+    chunks,
+    marks,
 )
 from sync_server.types import EntityId, EntityType, Millis, Seq, UserId
 
@@ -201,27 +203,22 @@ class Writer(Reader):
     # --- statements ------------------------------------------------------------------------------------------------
 
     def _insert(self, table: str, columns: str, rows: Iterable[Sequence[Any]], *, verb: str = "INSERT") -> None:
-        # One statement for all rows: the driver gives up the interpreter lock once, not once a row.
-        wanted = list(rows)
-        if not wanted:
-            return
-        width = len(wanted[0])
-        mark = f"({', '.join('?' * width)})"
-        for start in range(0, len(wanted), MAX_VARIABLES // width):
-            chunk = wanted[start : start + MAX_VARIABLES // width]
-            values = ", ".join([mark] * len(chunk))
-            sql = f"{verb} INTO {table} ({columns}) VALUES {values}"
+        # One statement for many rows: the driver gives up the interpreter lock once, not once a row.
+        for chunk in chunks(list(rows)):
+            sql = _insert_sql(verb, table, columns, len(chunk[0]), len(chunk))
             self._cursor.execute(sql, tuple(chain.from_iterable(chunk)))
 
     def _delete(self, table: str, columns: Sequence[str], keys: Iterable[Sequence[Any]]) -> None:
-        wanted = list(keys)
         names = ", ".join(columns)
-        mark = f"({', '.join('?' * len(columns))})"
-        for start in range(0, len(wanted), MAX_VARIABLES // len(columns)):
-            chunk = wanted[start : start + MAX_VARIABLES // len(columns)]
-            values = ", ".join([mark] * len(chunk))
+        for chunk in chunks(list(keys)):
+            values = marks(len(columns), len(chunk))
             sql = f"DELETE FROM {table} WHERE ({names}) IN (VALUES {values})"  # noqa: S608
             self._cursor.execute(sql, tuple(chain.from_iterable(chunk)))
+
+
+@lru_cache(maxsize=512)
+def _insert_sql(verb: str, table: str, columns: str, width: int, count: int) -> str:
+    return f"{verb} INTO {table} ({columns}) VALUES {marks(width, count)}"
 
 
 def _conflict_row(conflict: Conflict) -> tuple[Any, ...]:
