@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import orjson
+
 from sync_server.cursor import Cursor, format_cursor
 from sync_server.errors import ErrorCode
 from sync_server.orders import Decided
@@ -79,6 +81,11 @@ def server_updates(updates: Sequence[Update], cursor: Cursor, *, is_snapshot: bo
         "cursor": format_cursor(cursor),
         "updates": [update_item(update) for update in updates],
     }
+
+
+def conflict_size(conflict: Conflict) -> int:
+    """About how many characters of data a view of the conflict holds."""
+    return sum(len(orjson.dumps(side)) for side in (conflict.base, conflict.server_data, conflict.client_data))
 
 
 def conflict_view(conflict: Conflict) -> ConflictView:

@@ -237,7 +237,7 @@ class Replica:
         for reset in data.get("resets", []):
             self._drop(reset["space_id"])
         for result in data["operation_results"]:
-            if result.get("new_version") and result["operation_type"] != "read":
+            if result.get("new_version") and result["operation_type"] != "read" and "data" in result:
                 key = (result["entity_type"], result["entity_id"])
                 space_id = self.rows[key][0] if key in self.rows else ""
                 self._put(key, space_id, result["new_version"], result["data"])

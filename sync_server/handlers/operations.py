@@ -12,6 +12,7 @@ from sync_server.conflict.model import Refusal
 from sync_server.errors import CommandError
 from sync_server.orders import Order
 from sync_server.protocol.messages import Operation, Ref
+from sync_server.protocol.operations import RefusedOperation
 from sync_server.protocol.validation import first_problem, validation_error
 from sync_server.types import (
     ConflictId,
@@ -27,6 +28,7 @@ from sync_server.types import (
     parse_time,
 )
 
+_TYPES = frozenset(operation_type.value for operation_type in OperationType)
 _MEANING = (
     "operation_type", "entity_type", "entity_id", "data", "changes", "before_version", "space_id",
     "resolution_strategy", "conflict_id", "strategy", "resolved_data",
@@ -71,6 +73,21 @@ def order_of(operation: Operation, raw: Json, registry: Registry, defaults: Defa
         raw=raw,
         refusal=refusal,
     )
+
+
+def refused_order(refused: RefusedOperation, raw: object, registry: Registry, defaults: Defaults) -> Order | None:
+    """The order for a malformed operation, whose verdict is stored; None where it cannot even be told by its id."""
+    operation_id = refused.operation_id
+    if not operation_id or not operation_id.isprintable():
+        return None
+    if refused.operation_type not in _TYPES or not isinstance(raw, dict):
+        return None
+    spec = registry.get(EntityType(refused.entity_type or ""))
+    return Order(
+        OperationId(operation_id), OperationType(refused.operation_type),
+        spec.entity_type if spec is not None else None, None, None, None, {}, None, None, defaults.now, None, None,
+        _hash(raw), raw, Refusal(refused.error.code, refused.error.message, refused.error.details),
+    )  # fmt: skip
 
 
 def _require_sense(operation: Operation, spec: EntitySpec | None) -> None:

@@ -6,22 +6,19 @@ from sync_server.clock import new_id, now_ms
 from sync_server.connection import Connection
 from sync_server.cursor import Cursor, format_cursor, parse_cursor
 from sync_server.decisions import request_status
-from sync_server.errors import CommandError
 from sync_server.feed import Page, SpaceReset, Viewer
-from sync_server.handlers.operations import Defaults, order_of
+from sync_server.handlers.perform import CONFLICT_CHARACTERS, Room, perform
 from sync_server.hub import Subscriber
-from sync_server.orders import Batch, Decided, Order
+from sync_server.orders import Decided
 from sync_server.protocol.messages import (
     PROTOCOL_VERSION,
     SERVER_VERSION,
     NewClientState,
-    Operation,
     OperationResult,
     Sync,
     SyncRequest,
     SyncResponseData,
 )
-from sync_server.protocol.operations import RefusedOperation, parse_operations
 from sync_server.protocol.validation import validation_error
 from sync_server.protocol.versions import is_supported
 from sync_server.records import Conflict
@@ -30,17 +27,14 @@ from sync_server.types import (
     ClientId,
     ConflictId,
     Millis,
-    OperationType,
     SpaceId,
     SyncId,
     SyncStatus,
     UserId,
-    Verdict,
     format_time,
     parse_time,
 )
-from sync_server.users import home_of
-from sync_server.views import conflict_view, operation_result, update_item
+from sync_server.views import conflict_size, conflict_view, update_item
 
 
 async def answer(services: Services, connection: Connection, message: Sync) -> None:
@@ -83,6 +77,9 @@ async def synchronise(
     services.clients.synced(user_id, client_id, cursor=cursor, at=now)
     if page.cursor.scan is not None and request.client_state.cursor is None:
         await services.clients.flush()  # without this cursor, nobody could tell the rest of the snapshot after a crash
+    met = _met(decided)
+    room = Room(CONFLICT_CHARACTERS)
+    shown = [conflict for conflict in met if room.takes(conflict_size(conflict))]
     state: NewClientState = {
         "client_id": client_id,
         "last_sync_time": format_time(now),
@@ -99,120 +96,14 @@ async def synchronise(
         "status": _status(results, decided),
         "operation_results": results,
         "server_updates": [update_item(update) for update in page.updates],
-        "conflicts": [conflict_view(conflict) for conflict in _met(decided)],
+        "conflicts": [conflict_view(conflict) for conflict in shown],
         "new_client_state": state,
     }
+    if len(shown) < len(met):
+        data["conflicts_omitted"] = len(met) - len(shown)
     if page.resets:
         data["resets"] = [{"space_id": reset.space_id, "reason": reset.reason} for reset in page.resets]
     return data
-
-
-# --- operations ----------------------------------------------------------------------------------------------------
-
-
-async def perform(
-    services: Services, user_id: UserId, client_id: ClientId, sync_id: SyncId, request: SyncRequest
-) -> tuple[list[OperationResult], list[Decided]]:
-    """The result of each operation in its order, and the verdicts behind those that were decided."""
-    services.operation_limit.spend(user_id, len(request.operations))
-    parsed = parse_operations(request.operations)
-    if request.atomic:
-        _require_whole(parsed)
-    defaults = Defaults(request.default_resolution_strategy, now_ms())
-    orders = {
-        index: order_of(operation, raw, services.registry, defaults)
-        for index, (operation, raw) in enumerate(zip(parsed, request.operations, strict=True))
-        if isinstance(operation, Operation) and not _is_page_read(operation)
-    }
-    decided = await _decide(services, user_id, client_id, sync_id, request, list(orders.values()))
-    by_index = dict(zip(orders, decided, strict=True))
-    results: list[OperationResult] = []
-    for index, operation in enumerate(parsed):
-        if isinstance(operation, RefusedOperation):
-            results.append(_refused(operation))
-        elif index in by_index:
-            results.append(
-                {**operation_result(by_index[index]), "entity_type": _type_named(operation, by_index[index])}
-            )
-        else:
-            results.append(await _page_read(services, user_id, operation))
-    return results, decided
-
-
-async def _decide(
-    services: Services, user_id: UserId, client_id: ClientId, sync_id: SyncId, request: SyncRequest,
-    orders: Sequence[Order],
-) -> list[Decided]:  # fmt: skip
-    if not orders and request.is_last_batch and request.sync_id is None:
-        return []
-    batch = Batch(
-        user_id,
-        client_id,
-        sync_id,
-        tuple(orders),
-        home_of(user_id),
-        atomic=request.atomic,
-        is_last=request.is_last_batch,
-        entity_types=tuple(dict.fromkeys(order.entity_type for order in orders if order.entity_type is not None)),
-    )
-    return await services.committer.submit(batch)
-
-
-def _require_whole(parsed: Sequence[Operation | RefusedOperation]) -> None:
-    """An atomic request with a malformed operation is refused whole: all or nothing."""
-    for index, operation in enumerate(parsed):
-        if isinstance(operation, RefusedOperation):
-            field = f"operations.{index}.{operation.error.details.get('field', '')}"
-            details = {**operation.error.details, "field": field, "operation_id": operation.operation_id}
-            raise CommandError(operation.error.code, operation.error.message, details=details)
-
-
-def _is_page_read(operation: Operation) -> bool:
-    return operation.operation_type is OperationType.READ and operation.entity_id is None
-
-
-async def _page_read(services: Services, user_id: UserId, operation: Operation) -> OperationResult:
-    """A page of a type: a snapshot of it, or after a cursor its changes."""
-    spaces = frozenset({SpaceId(operation.space_id)}) if operation.space_id is not None else None
-    viewer = Viewer(user_id, ClientId(""), spaces, (operation.entity_type or "",))
-    try:
-        cursor = parse_cursor(operation.cursor) if operation.cursor is not None else services.feed.beginning
-        page = await services.feed.page(viewer, cursor, limit=operation.limit)
-    except CommandError as error:
-        return _refused(
-            RefusedOperation(operation.operation_id, operation.operation_type, operation.entity_type, error)
-        )
-    return {
-        "operation_id": operation.operation_id,
-        "operation_type": operation.operation_type.value,
-        "entity_type": operation.entity_type,
-        "success": True,
-        "verdict": Verdict.APPLIED,
-        "rule": "no_change",
-        "data": None,
-        "entities": [update_item(update) for update in page.updates],
-        "cursor": format_cursor(page.cursor),
-        "has_more": page.has_more,
-    }
-
-
-def _refused(operation: RefusedOperation) -> OperationResult:
-    error = operation.error
-    return {
-        "operation_id": operation.operation_id,
-        "operation_type": operation.operation_type,
-        "entity_type": operation.entity_type,
-        "success": False,
-        "verdict": Verdict.REJECTED,
-        "rule": "invalid",
-        "error": error.message,
-        "error_code": error.code,
-        "details": error.details,
-    }
-
-
-def _type_named(operation: Operation, decided: Decided) -> str | None:
-    return operation.entity_type if operation.entity_type is not None else decided.decision.entity_type
 
 
 def _status(results: Sequence[OperationResult], decided: Sequence[Decided]) -> SyncStatus:

@@ -349,6 +349,7 @@ class SyncResponseData(TypedDict):
     operation_results: list[OperationResult]
     server_updates: list[UpdateItem]
     conflicts: list[ConflictView]
+    conflicts_omitted: NotRequired[int]
     new_client_state: NewClientState
     resets: NotRequired[list[Reset]]
 
