@@ -24,6 +24,8 @@ Task = Callable[[Writer, Millis], tuple[T, Committed]]
 """Something rare that writes: returns its answer and what it changed."""
 
 MAX_QUEUED_OPERATIONS = 200_000
+LINGER_S = 0.001
+"""Longest wait of a round for the clients of the round before, who send again as soon as they have their verdicts."""
 _log = structlog.get_logger(__name__)
 
 
@@ -65,6 +67,7 @@ class Committer:
         self._processing: list[_Job] = []
         self._queued_operations = 0
         self._wake = threading.Condition()
+        self._wanted = 1
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -135,13 +138,16 @@ class Committer:
                 raise CommandError(ErrorCode.SYNC_ERROR, message, retry_after_ms=1_000)
             self._queue.append(job)
             self._queued_operations += operations
-            self._wake.notify()
+            if len(self._queue) >= self._wanted:
+                self._wake.notify()
         return await job.future  # a cancelled caller cancels this future, never the commit
 
     # --- the thread ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while (jobs := self._take()) is not None:
+        returning = 0
+        while (jobs := self._take(returning)) is not None:
+            returning = len(jobs)
             started = monotonic_s()
             self._processing = jobs
             outcome = self._commit(jobs)
@@ -150,13 +156,20 @@ class Committer:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._deliver, jobs, *outcome)
 
-    def _take(self) -> list[_Job] | None:
-        """The jobs of the next round: one task, or batches up to the limit. None once closed and empty."""
+    def _take(self, returning: int) -> list[_Job] | None:
+        """The jobs of the next round: one task, or batches up to the limit. None once closed and empty.
+
+        Args:
+            returning: how many callers have just been answered and may be back in a moment.
+        """
         with self._wake:
+            expected = len(self._queue) + returning
             while not self._queue:
                 if self._closing:
                     return None
                 self._wake.wait()
+            if len(self._queue) < expected:
+                self._linger(expected)
             jobs = [self._queue.popleft()]
             operations = _size(jobs[0])
             while self._queue and isinstance(jobs[0].work, Batch) and isinstance(self._queue[0].work, Batch):
@@ -165,6 +178,11 @@ class Committer:
                     break
                 jobs.append(self._queue.popleft())
             return jobs
+
+    def _linger(self, expected: int) -> None:
+        self._wanted = expected
+        self._wake.wait(LINGER_S)
+        self._wanted = 1
 
     def _commit(self, jobs: Sequence[_Job]) -> tuple[list[Any], list[Committed]]:
         """The result or error of each job, and what the transactions committed."""
