@@ -99,14 +99,19 @@ def redacted_text(text: str) -> str:
     return text
 
 
-class _NoHandshakeLines(logging.Filter):
-    """Drops uvicorn's line for each WebSocket handshake, which prints the query; the server logs its own."""
+_CHATTER = frozenset({"connection open", "connection closed", "Context impl %s.", "Will assume %s DDL."})
+"""What libraries say at each connection or start, and the server says itself or nobody needs."""
+
+
+class _NoChatter(logging.Filter):
+    """Drops chatter, and uvicorn's line for each WebSocket handshake, which prints the query."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.levelno <= logging.INFO and '"WebSocket %s"' in str(record.msg))
+        text = str(record.msg)
+        return record.levelno > logging.INFO or not (text in _CHATTER or '"WebSocket %s"' in text)
 
 
-_NO_HANDSHAKE_LINES = _NoHandshakeLines()
+_NO_CHATTER = _NoChatter()
 
 
 def _shared_processors() -> list[Processor]:
@@ -152,7 +157,8 @@ def _tame_libraries(level: int) -> None:
         logging.getLogger(name).setLevel(max(level, least))
     server = logging.getLogger("uvicorn.error")
     server.setLevel(level)  # uvicorn asks for this logger's own level on every connection
-    server.addFilter(_NO_HANDSHAKE_LINES)
+    server.addFilter(_NO_CHATTER)
+    logging.getLogger("alembic.runtime.migration").addFilter(_NO_CHATTER)
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False

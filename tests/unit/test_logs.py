@@ -39,6 +39,7 @@ def _logging_as_it_was() -> Iterator[None]:
         logging.getLogger(name).setLevel(level)
     logging.getLogger("uvicorn.access").propagate = True
     logging.getLogger("uvicorn.error").filters.clear()
+    logging.getLogger("alembic.runtime.migration").filters.clear()
     structlog.reset_defaults()
 
 
@@ -116,6 +117,7 @@ class TestLibraries:
         server = logging.getLogger("uvicorn.error")
         server.info('%s - "WebSocket %s" [accepted]', "127.0.0.1:1", f"/api/sync/ws?token={TOKEN}")
         server.info('%s - "WebSocket %s" %d', "127.0.0.1:1", "/api/sync/ws", 403)
+        server.info("connection open")
         logging.getLogger("uvicorn.access").info('"GET /?token=%s"', TOKEN)
 
         assert lines() == []
