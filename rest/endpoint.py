@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rest.requests import PATH_PARAMETERS, Query
-from sync_server.addresses import client_address
+from sync_server.addresses import client_address, limit_key
 from sync_server.auth import Principal
 from sync_server.errors import CommandError, ErrorCode, ProtocolError
 from sync_server.handlers.auth import check_token
@@ -131,7 +131,7 @@ async def _admitted(services: Services, request: Request) -> Principal:
         CommandError: RATE_LIMIT_EXCEEDED, UNAUTHORIZED.
     """
     address = client_address(request.scope, services.settings.trusted_proxies)
-    services.request_limit.spend(f"address:{address}")
+    services.request_limit.spend(f"address:{limit_key(address)}")
     principal = await check_token(services, _token(request))
     services.request_limit.spend(f"user:{principal.user_id}")
     await services.users.ensure(principal.user_id)

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rest.endpoint import BodyTooLarge, JsonResponse
-from sync_server.errors import CommandError, ErrorCode
+from sync_server.errors import CommandError, ErrorCode, Unavailable
 from sync_server.types import Json
 
 _log = structlog.get_logger(__name__)
@@ -19,7 +19,7 @@ def error_response(error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return _of_routing(error)
     if isinstance(error, CommandError):
-        status = error.status if isinstance(error, BodyTooLarge) else error.code.status
+        status = error.status if isinstance(error, BodyTooLarge | Unavailable) else error.code.status
         return _response(error, status)
     _log.exception("request_failed", exc_info=error)
     return _response(CommandError(ErrorCode.SYNC_ERROR, "The server failed; try again."), ErrorCode.SYNC_ERROR.status)

@@ -1,8 +1,11 @@
 """What changed, for clients that cannot keep a WebSocket: pages that wait, and server-sent events."""
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
 
 from rest.endpoint import Call, Endpoint, NoBody
 from rest.requests import ChangesQuery, EventsQuery
@@ -22,7 +25,20 @@ async def _changes(call: Call[ChangesQuery, NoBody]) -> feeds.Changes:
     query = call.query
     cursor = _start(call.services, query.cursor)
     viewer = await feeds.viewer_for(call.services, call.user_id, query.client_id, query.space_ids, query.entity_types)
-    return await feeds.changes(call.services, viewer, cursor, limit=query.limit, wait_s=query.wait)
+    with _place(call) if query.wait else nullcontext():
+        return await feeds.changes(call.services, viewer, cursor, limit=query.limit, wait_s=query.wait)
+
+
+class _Stream(EventSourceResponse):
+    """A stream that has its place among the open connections from its first byte to its end."""
+
+    def __init__(self, events: AsyncIterator[ServerSentEvent], *, place: AbstractContextManager[None], slow_s: float):
+        super().__init__(events, ping=HEARTBEAT_S, sep="\n", send_timeout=slow_s, shutdown_grace_period=END_S)
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._place:
+            await super().__call__(scope, receive, send)
 
 
 async def _events(call: Call[EventsQuery, NoBody]) -> EventSourceResponse:
@@ -30,13 +46,7 @@ async def _events(call: Call[EventsQuery, NoBody]) -> EventSourceResponse:
     cursor = _start(call.services, call.request.headers.get("last-event-id") or query.cursor)
     viewer = await feeds.viewer_for(call.services, call.user_id, query.client_id, query.space_ids, query.entity_types)
     events = feeds.events(call.services, viewer, cursor, until=call.principal.expires_at)
-    return EventSourceResponse(
-        _encoded(events),
-        ping=HEARTBEAT_S,
-        sep="\n",
-        send_timeout=call.services.settings.slow_consumer_s,
-        shutdown_grace_period=END_S,
-    )
+    return _Stream(_encoded(events), place=_place(call), slow_s=call.services.settings.slow_consumer_s)
 
 
 async def _encoded(events: AsyncIterator[feeds.Event]) -> AsyncIterator[ServerSentEvent]:
@@ -45,6 +55,13 @@ async def _encoded(events: AsyncIterator[feeds.Event]) -> AsyncIterator[ServerSe
             yield ServerSentEvent(JSON.encode(event.data).decode(), event=event.name, id=event.cursor)
     except CommandError:
         return  # the database does not answer: the client comes back with the last id it has
+
+
+def _place(call: Call[Any, NoBody]) -> AbstractContextManager[None]:
+    settings = call.services.settings
+    return call.services.connections.reading(
+        call.user_id, most=settings.max_connections, most_of_user=settings.max_connections_per_user
+    )
 
 
 def _start(services: Services, text: str | None) -> Cursor:

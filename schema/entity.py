@@ -66,11 +66,6 @@ class EntitySpec:
         """
         return self._canonical(self._partial.validate_python(_without_echo(changes)))
 
-    @property
-    def parent_field(self) -> str | None:
-        """The first reference: the field whose value is stored as the entity's parent."""
-        return next(iter(self.references), None)
-
     def _canonical(self, data: Json) -> Json:
         for name in self.references:
             value = data.get(name)

@@ -31,7 +31,7 @@ class DeletePolicy(StrEnum):
 
 
 class OnConstraint(StrEnum):
-    """What happens when a parent is gone, a cycle would close or a unique value is taken."""
+    """What happens when a parent is gone or too deep, a cycle would close or a unique value is taken."""
 
     REPAIR = "repair"
     """Re-parent to the root, or suffix the last unique field; recorded as a settled conflict."""

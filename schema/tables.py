@@ -135,7 +135,7 @@ syncs = Table(
     "syncs",
     metadata,
     _key("sync_id"),
-    Column("user_id", String, nullable=False),
+    _key("user_id"),
     Column("client_id", String, nullable=False),
     Column("status", String, nullable=False),
     Column("started_at", BigInteger, nullable=False),

@@ -22,6 +22,22 @@ def client_address(scope: Scope, trusted_proxies: Sequence[Network]) -> str:
     return address if _is_address(address) else "unknown"
 
 
+def limit_key(address: str) -> str:
+    """What counts as one peer: an address, or the /64 of an IPv6 address, which one host can have all of.
+
+    >>> limit_key("1.2.3.4"), limit_key("2001:db8::1:2:3:4"), limit_key("unknown"), limit_key("::ffff:1.2.3.4")
+    ('1.2.3.4', '2001:db8::/64', 'unknown', '1.2.3.4')
+    """
+    if not _is_address(address):
+        return address
+    parsed = ipaddress.ip_address(address)
+    if parsed.version == 4:  # noqa: PLR2004  IPv4
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+
+
 def is_allowed_origin(scope: Scope, allowed: Sequence[str]) -> bool:
     """Whether the page may connect: there is none, it is of this very host, or its origin is on the list."""
     origin = next(iter(_values(scope, b"origin")), None)

@@ -5,7 +5,9 @@ import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
+import structlog
 from starlette.applications import Starlette
 
 from rest.middleware import EXCEPTION_HANDLERS, middleware
@@ -25,29 +27,31 @@ from sync_server.limits import RateLimit
 from sync_server.presence import Presence
 from sync_server.protocol.machine import MachineLimits
 from sync_server.services import Services
-from sync_server.stores.engine import open_engine
-from sync_server.stores.lock import data_dir_lock
-from sync_server.stores.migrations import migrate
+from sync_server.stores.opening import opened_store
 from sync_server.stores.sql import Store
 from sync_server.trimmer import Trimmer
 from sync_server.users import Users
 
 READERS = 2
 FLUSH_INTERVAL_S = 2.0
+RESTART_PAUSE_S = 1.0
+"""Between the failure of a background task and its next beginning."""
+_log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings, secret: str | None) -> Starlette:
+def create_app(settings: Settings, secret: str | None, *, store: Store | None = None) -> Starlette:
     """The application; its state lives from lifespan start-up to shutdown in `app.state.services`.
 
     Args:
         secret: key of HS256 tokens; None where only a key set checks tokens.
+        store: the opened store, which outlives the application; without it, start-up opens one and shutdown closes it.
     """
     registry = entity_types(settings)
     authenticator = Authenticator(secret=secret, jwks=settings.auth_jwks, audience=settings.auth_audience)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with running_services(settings, registry, authenticator) as services:
+        async with running_services(settings, registry, authenticator, store) as services:
             app.state.services = services
             yield
 
@@ -74,19 +78,16 @@ def entity_types(settings: Settings) -> Registry:
 
 @asynccontextmanager
 async def running_services(
-    settings: Settings, registry: Registry, authenticator: Authenticator
+    settings: Settings, registry: Registry, authenticator: Authenticator, store: Store | None
 ) -> AsyncIterator[Services]:
     """Every part of the server, running until the block ends; then what is queued is finished and written.
 
     Raises:
-        ConfigurationError: the data directory is in use, or the database is newer than the code.
+        ConfigurationError: see `opened_store`.
     """
     async with AsyncExitStack() as stack:
-        stack.enter_context(data_dir_lock(settings.data_dir))
-        engine = open_engine(settings.effective_database_url)
-        migrate(engine)
-        store = Store(engine)
-        stack.callback(store.close)
+        if store is None:
+            store = stack.enter_context(opened_store(settings.data_dir, settings.effective_database_url))
         with store.write() as writer:
             if not writer.has_log():
                 writer.start_epoch(new_epoch())
@@ -150,19 +151,29 @@ async def _background(services: Services, settings: Settings) -> AsyncIterator[N
         verdict_retention_days=settings.effective_verdict_retention_days,
         interval_s=settings.trim_interval_s,
     )
-    works: list[Awaitable[None]] = [
-        services.hub.run(),
-        services.connections.run_ticks(),
-        _repeat(services.clients.flush, FLUSH_INTERVAL_S),
-        trimmer.run(),
+    works: list[Callable[[], Awaitable[None]]] = [
+        services.hub.run,
+        services.connections.run_ticks,
+        partial(_repeat, services.clients.flush, FLUSH_INTERVAL_S),
+        trimmer.run,
     ]
-    tasks = [asyncio.ensure_future(work) for work in works]
+    tasks = [asyncio.create_task(_kept_running(work)) for work in works]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _kept_running(work: Callable[[], Awaitable[None]]) -> None:
+    """Run what never ends; should it fail, say so and begin it again after a pause."""
+    while True:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001  a server without its deadlines or its deliveries must not look healthy
+            _log.exception("background_task_failed")
+            await asyncio.sleep(RESTART_PAUSE_S)
 
 
 async def _repeat(work: Callable[[], Awaitable[None]], interval_s: float) -> None:

@@ -1,6 +1,7 @@
 """The command line: `sync-server serve`, `token`, `migrate`, `config`."""
 
 import errno
+import os
 import re
 import shlex
 import shutil
@@ -100,6 +101,7 @@ def commands() -> None:
     Every setting can be given as a flag of `serve` or as an environment variable of the same name with the prefix
     SYNC_; the flag wins.
     """
+    os.umask(0o077)  # what any command writes is its owner's alone: the database, the secret, the locks
 
 
 @commands.command()
@@ -179,18 +181,11 @@ def renew_epoch(**flags: str | None) -> None:
     A restored database is behind what clients have seen. In a new epoch their cursors mean nothing, so that they are
     told everything again, and what they have not sent yet is kept and accepted. The server must be stopped.
     """
-    from sync_server.stores.engine import open_engine  # noqa: PLC0415  the other commands start faster without
-    from sync_server.stores.lock import data_dir_lock  # noqa: PLC0415
-    from sync_server.stores.migrations import migrate as run  # noqa: PLC0415
-    from sync_server.stores.sql import Store  # noqa: PLC0415
+    from sync_server.stores.opening import opened_store  # noqa: PLC0415  the other commands start faster without
 
     settings = load_settings(_given(flags))
-    with data_dir_lock(settings.data_dir):
-        engine = open_engine(settings.effective_database_url)
-        run(engine)
-        with Store(engine).write() as writer:
-            writer.start_epoch(new_epoch())
-        engine.dispose()
+    with opened_store(settings.data_dir, settings.effective_database_url) as store, store.write() as writer:
+        writer.start_epoch(new_epoch())
     click.echo("The log has a new epoch; clients start over when they connect.")
 
 

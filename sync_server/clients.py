@@ -26,6 +26,7 @@ class Clients:
         self._committer = committer
         self._known: dict[tuple[UserId, ClientId], ClientRecord] = {}
         self._dirty: dict[tuple[UserId, ClientId], ClientRecord] = {}
+        self._of_user: dict[UserId, dict[ClientId, None]] = {}
 
     async def record(self, user_id: UserId, client_id: ClientId) -> ClientRecord | None:
         known = self._known.get((user_id, client_id))
@@ -44,15 +45,15 @@ class Clients:
             self._note(known)
         return known
 
-    def synced(self, user_id: UserId, client_id: ClientId, *, cursor: str, at: Millis) -> None:
+    async def synced(self, user_id: UserId, client_id: ClientId, *, cursor: str, at: Millis) -> None:
         """A sync response with this cursor and this `last_sync_time` is on its way."""
-        known = self._known.get((user_id, client_id))
+        known = await self.record(user_id, client_id)  # also what an earlier process wrote of its device
         device = known.device if known is not None else {}
         self._note(ClientRecord(user_id, client_id, device, cursor, at))
 
     def ids_of(self, user_id: UserId) -> list[ClientId]:
         """The user's clients that this process has heard of."""
-        return [client_id for owner, client_id in self._known if owner == user_id]
+        return list(self._of_user.get(user_id, ()))
 
     async def flush(self) -> None:
         """Write what changed since the last time; what the database refuses is kept for the next time."""
@@ -76,5 +77,12 @@ class Clients:
 
     def _remember(self, record: ClientRecord) -> None:
         if len(self._known) >= MAX_CLIENTS:
-            self._known.pop(next(iter(self._known)))
+            self._forget(*next(iter(self._known)))
         self._known[record.user_id, record.client_id] = record
+        self._of_user.setdefault(record.user_id, {})[record.client_id] = None
+
+    def _forget(self, user_id: UserId, client_id: ClientId) -> None:
+        del self._known[user_id, client_id]
+        del self._of_user[user_id][client_id]
+        if not self._of_user[user_id]:
+            del self._of_user[user_id]

@@ -76,9 +76,9 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(262_144, ge=16_384, le=1_048_576)
     """Largest WebSocket frame and REST body that is taken."""
     max_connections: Count = 10_000
-    """WebSocket connections of this process; more are refused with 503."""
+    """WebSockets, event streams and waiting polls of this process; more are refused with 503."""
     max_connections_per_user: Count = 100
-    """WebSocket connections of one user on this process; more are closed with 4504."""
+    """The same of one user on this process; more are closed with 4504, or refused with 429 over HTTP."""
     connects_per_minute: Count = 600
     """WebSocket handshakes from one address; more are refused with 429."""
     requests_per_minute: Count = 6_000

@@ -39,7 +39,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_closing", "_handle", "_is_busy", "_leave_after_ms", "_machine", "_patience_s", "_receive", "address", "codec",
+        "_closing", "_handle", "_is_busy", "_leave_after_ms", "_machine", "_patience_s", "_receive", "codec",
         "connection_id", "greeting", "principal", "socket", "subscriber",
     )  # fmt: skip
 
@@ -52,13 +52,11 @@ class Connection:
         receive: Callable[[], Awaitable[Any]],
         handle: Handler,
         *,
-        address: str,
         patience_s: float,
     ) -> None:
         self.connection_id = connection_id
         self.codec = codec
         self.socket = socket
-        self.address = address
         self._patience_s = patience_s
         self.greeting: Handshake | None = None
         self.principal: Principal | None = None

@@ -119,6 +119,17 @@ class CommandError(SyncServerError):
         self.retry_after_ms = retry_after_ms
 
 
+class Unavailable(CommandError):  # noqa: N818  a state of the server
+    """The server is full or stopping; the same request may succeed soon, here or elsewhere."""
+
+    status = 503
+    RETRY_AFTER_MS = 5_000
+
+    def __init__(self) -> None:
+        message = "The server takes no connections right now; try again."
+        super().__init__(ErrorCode.SYNC_ERROR, message, retry_after_ms=self.RETRY_AFTER_MS)
+
+
 class ProtocolError(SyncServerError):
     """The peer broke the protocol; the connection is closed with this code after an `error` frame."""
 

@@ -6,11 +6,12 @@ Everything a client learns, through any door, comes from here or from the hub, w
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from sync_server.cursor import Cursor, Scan, ScanKind
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.memberships import Memberships, Places, followed
+from sync_server.protocol.messages import ResetReason
 from sync_server.records import Change, Head, Membership, Update
 from sync_server.stores.reader import Reader, SpaceScan
 from sync_server.stores.sql import Store, StoreError
@@ -23,6 +24,10 @@ MEMBER = "member"
 
 PAGE_CHARACTERS = 1_000_000
 """Text of the rows of one page, but for its last row: what a connection is sent at once is bounded (promise P11)."""
+
+
+RECENT_LOOK = 500
+"""Changes in memory that a page looks through, however few it may tell: most of them may be of others."""
 
 
 RECENT_CHARACTERS = 64_000_000
@@ -46,9 +51,6 @@ class Viewer(NamedTuple):
             return False
         is_own = update.client_id == self.client_id and update.modified_by == self.user_id
         return not (is_own and self.client_id)  # no client at all is told everything
-
-
-ResetReason = Literal["granted", "horizon", "epoch", "snapshot"]
 
 
 class SpaceReset(NamedTuple):
@@ -187,9 +189,12 @@ class Feed:
         if cursor.seq > end or any(place.seq > cursor.seq for place in places.values()):
             return None
         spaces = {space_id for space_id in followed(places) if viewer.follows(space_id)}
-        rows = _fitting(self.recent.after(cursor.seq, min(limit, end - cursor.seq)))
-        position = rows[-1].seq if rows else cursor.seq
+        rows = _fitting(self.recent.after(cursor.seq, min(max(limit, RECENT_LOOK), end - cursor.seq)))
         wanted = [row for row in rows if row.space_id in spaces and row.entity_type != MEMBER and viewer.wants(row)]
+        if len(wanted) > limit:
+            wanted = wanted[:limit]
+            rows = wanted
+        position = rows[-1].seq if rows else cursor.seq
         return Page(wanted, Cursor(cursor.epoch, position), position < end)
 
     async def cursor_before(self, moment: Millis, *, margin_ms: int = 300_000) -> Cursor:

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -48,10 +48,12 @@ class Subscriber:
     Attributes:
         start: the position from which this connection has been fed without a gap.
         position: the newest position of what has been written to the socket.
+        met: the followed spaces of which it was told who is there.
     """
 
     __slots__ = (
-        "_close", "audience", "connection_id", "is_live", "position", "pump", "socket", "spaces", "start", "viewer",
+        "_close", "audience", "connection_id", "is_live", "met", "position", "pump", "socket", "spaces", "start",
+        "viewer",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +70,7 @@ class Subscriber:
         self.socket = socket
         self._close = close
         self.spaces: dict[SpaceId, Role] = {}
+        self.met: set[SpaceId] = set()
         self.start = Seq(0)
         self.position = Seq(0)
         self.is_live = False
@@ -115,6 +118,12 @@ class Hub:
         self._published = asyncio.Event()
         self._waiters: dict[asyncio.Future[None], frozenset[SpaceId]] = {}
         self._flushed = feed.head.head_seq
+        self._arrived: Callable[[Subscriber], None] = _unobserved
+        self._left: Callable[[Subscriber, SpaceId], None] = _unobserved
+
+    def observe(self, *, arrived: Callable[[Subscriber], None], left: Callable[[Subscriber, SpaceId], None]) -> None:
+        """Be told when a subscriber has caught up with all that it follows, and when it follows a space no more."""
+        self._arrived, self._left = arrived, left
 
     # --- who follows -----------------------------------------------------------------------------------------------
 
@@ -150,9 +159,15 @@ class Hub:
         if cursor is None:
             subscriber.start = subscriber.position = self._feed.head.head_seq
             subscriber.is_live = True
+            # soon, not now: the reply to what brought the subscriber here goes first
+            asyncio.get_running_loop().call_soon(self._announce, subscriber)
             return
         subscriber.start = subscriber.position = cursor.seq if cursor.scan is None else Seq(0)
         self._start_pump(subscriber, cursor, announce=True)
+
+    def _announce(self, subscriber: Subscriber) -> None:
+        if subscriber.is_live:
+            self._arrived(subscriber)
 
     def connections_of(self, user_id: UserId) -> list[Subscriber]:
         return list(self._of_user.get(user_id, ()))
@@ -201,12 +216,12 @@ class Hub:
             if not waiter.done() and (moved or not touched.isdisjoint(spaces)):
                 waiter.set_result(None)
 
-    async def wait_for_change(self, spaces: frozenset[SpaceId], *, timeout_s: float) -> None:
-        """Return when something happened in these spaces, or to anybody's rights, or after the timeout."""
+    async def wait_for_change(self, spaces: frozenset[SpaceId], *, timeout_s: float, end: asyncio.Future[Any]) -> None:
+        """Return when something happened in these spaces, or to anybody's rights, at the end, or after the timeout."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters[waiter] = spaces
         try:
-            await asyncio.wait({waiter}, timeout=timeout_s)
+            await asyncio.wait({waiter, end}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             del self._waiters[waiter]
 
@@ -239,9 +254,9 @@ class Hub:
         if current.updates:
             self._flushed = max(self._flushed, current.updates[-1].seq)
         for conflict in current.conflicts:
-            self._tell(conflict, conflict_notice(conflict))
+            await self._tell(conflict, conflict_notice(conflict))
         for conflict, version in current.settled:
-            self._tell(conflict, _settled_notice(conflict, version))
+            await self._tell(conflict, _settled_notice(conflict, version))
 
     async def _broadcast(self, space_id: SpaceId, updates: list[Update]) -> None:
         first, last = updates[0].seq, updates[-1].seq
@@ -298,18 +313,16 @@ class Hub:
         cursor = Cursor(self._feed.head.epoch, subscriber.position)
         self._start_pump(subscriber, cursor, announce=False, newest_only=newest_only)
 
-    def _tell(self, conflict: Conflict, message: Mapping[str, object]) -> None:
+    async def _tell(self, conflict: Conflict, message: Mapping[str, object]) -> None:
         """Send to the author's connections and to the space's editors."""
         editors = (s for s in self.followers(conflict.space_id) if s.spaces[conflict.space_id].can_write)
         audience = dict.fromkeys((*self.connections_of(conflict.user_id), *editors))
         encoded: dict[Codec, Frames] = {}
-        for subscriber in audience:
-            if not self._may_see(subscriber, conflict.space_id) or subscriber.socket.congested:
-                continue  # a conflict waits in the list of conflicts; only changes must arrive
-            codec = subscriber.audience.codec
-            if codec not in encoded:
-                encoded[codec] = Frames((codec.encode(message),), is_text=codec.opcode_is_text)
-            subscriber.socket.write(encoded[codec])
+        for count, subscriber in enumerate(audience, start=1):
+            if self._may_see(subscriber, conflict.space_id):
+                write_once(subscriber, message, encoded)
+            if count % SENDS_PER_TURN == 0:
+                await asyncio.sleep(0)
 
     def _may_see(self, subscriber: Subscriber, space_id: SpaceId) -> bool:
         places = self._feed.memberships.cached(subscriber.viewer.user_id)
@@ -370,6 +383,7 @@ class Hub:
             subscriber.send(
                 {"type": "caught_up", "timestamp": format_time(self._feed.now()), "cursor": format_cursor(page.cursor)}
             )
+        self._arrived(subscriber)
         return True
 
     def _write_page(self, subscriber: Subscriber, start: Cursor, page: Page) -> None:
@@ -406,6 +420,25 @@ class Hub:
             followers.pop(subscriber, None)
             if not followers:
                 self._followers.pop(space_id, None)
+            subscriber.met.discard(space_id)
+            self._left(subscriber, space_id)
+
+
+def write_once(subscriber: Subscriber, message: Mapping[str, object], encoded: dict[Codec, Frames]) -> None:
+    """Write what may be missed, encoded once for each codec; a congested subscriber goes without.
+
+    Conflicts wait in the list of conflicts and presences are told anew: only changes must arrive.
+    """
+    if subscriber.socket.congested:
+        return
+    codec = subscriber.audience.codec
+    if codec not in encoded:
+        encoded[codec] = Frames((codec.encode(message),), is_text=codec.opcode_is_text)
+    subscriber.socket.write(encoded[codec])
+
+
+def _unobserved(*_: object) -> None:
+    """Nobody asked to be told."""
 
 
 def _changes(audience: Audience, updates: list[Update], epoch: str) -> Frames | None:

@@ -35,11 +35,6 @@ class Memberships:
         self._loading.pop(user_id, None)
         self._known.pop(user_id, None)
 
-    async def role(self, user_id: UserId, space_id: SpaceId) -> Role | None:
-        """The user's role in the space; None where they have none, or there is no such space."""
-        place = (await self.of(user_id)).get(space_id)
-        return place.role if place is not None else None
-
     def _remember(self, user_id: UserId, places: Places) -> None:
         if len(self._known) >= MAX_USERS:
             self._known.pop(next(iter(self._known)))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from schema.entity import EntitySpec
 from schema.registry import Registry
-from sync_server.conflict.constraints import claims_of
+from sync_server.conflict.constraints import MAX_ANCESTORS, claims_of
 from sync_server.conflict.model import Claim
 from sync_server.orders import Batch, Decided, Order
 from sync_server.records import Decision, DecisionKey, EntityKey
@@ -38,7 +38,7 @@ class Preload:
         for _, order in orders:
             keys.update(self._touched(order))
         working.entities.load(keys)
-        working.entities.load(self._reader.ancestors(self._moved(orders)))
+        working.entities.load(self._reader.ancestors(self._moved(orders), depth=MAX_ANCESTORS))
         self._load_children(orders)
         working.revisions = self._reader.revisions(self._stale(orders))
         working.claims.load(self._likely_claims(orders))

@@ -1,25 +1,39 @@
 """Who is where right now: told to the space's other connections, never stored."""
 
-from sync_server.hub import Hub, Subscriber
+from sync_server.clock import now_ms
+from sync_server.hub import Hub, Subscriber, write_once
+from sync_server.protocol.codec import Codec
 from sync_server.protocol.messages import PresenceEntry
+from sync_server.sockets import Frames
 from sync_server.types import ConnectionId, Json, Millis, SpaceId, format_id, format_time
 
 
 class Presence:
-    """The presences of this process, by space and connection."""
+    """The presences of this process, by space and connection.
+
+    A connection that comes to follow a space where somebody is gets told who; one that follows it no more has left it.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._spaces: dict[SpaceId, dict[ConnectionId, PresenceEntry]] = {}
+        hub.observe(
+            arrived=lambda subscriber: self.welcome(subscriber, now=now_ms()),
+            left=lambda subscriber, space_id: self.leave(subscriber, space_id, now=now_ms()),
+        )
+
+    def welcome(self, subscriber: Subscriber, *, now: Millis) -> None:
+        """Tell a follower who is in the spaces that it has not been told of."""
+        for space_id in subscriber.spaces.keys() - subscriber.met:
+            if self._spaces.get(space_id):
+                self._introduce(subscriber, space_id, now)
+        subscriber.met.update(subscriber.spaces)
 
     def set(self, subscriber: Subscriber, space_id: SpaceId, state: Json, *, now: Millis) -> None:
         """Tell the space's others; somebody new in the space is first told who is there."""
         present = self._spaces.setdefault(space_id, {})
         if subscriber.connection_id not in present:
-            others = list(present.values())
-            subscriber.send(
-                {"type": "presence_state", "timestamp": format_time(now), "space_id": space_id, "presences": others}
-            )
+            self._introduce(subscriber, space_id, now)
         entry: PresenceEntry = {
             "connection_id": subscriber.connection_id,
             "client_id": subscriber.viewer.client_id,
@@ -37,9 +51,11 @@ class Presence:
             self._spaces.pop(space_id, None)
         self._tell(space_id, subscriber, [], [subscriber.connection_id], now)
 
-    def leave_all(self, subscriber: Subscriber, *, now: Millis) -> None:
-        for space_id in [space for space, present in self._spaces.items() if subscriber.connection_id in present]:
-            self.leave(subscriber, space_id, now=now)
+    def _introduce(self, subscriber: Subscriber, space_id: SpaceId, now: Millis) -> None:
+        others = list(self._spaces[space_id].values())
+        subscriber.send(
+            {"type": "presence_state", "timestamp": format_time(now), "space_id": space_id, "presences": others}
+        )
 
     def _tell(
         self, space_id: SpaceId, source: Subscriber, joins: list[PresenceEntry], leaves: list[ConnectionId], now: Millis
@@ -51,6 +67,7 @@ class Presence:
             "joins": joins,
             "leaves": leaves,
         }
+        encoded: dict[Codec, Frames] = {}
         for subscriber in self._hub.followers(space_id):
-            if subscriber is not source and not subscriber.socket.congested:
-                subscriber.send(message)
+            if subscriber is not source:
+                write_once(subscriber, message, encoded)

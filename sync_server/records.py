@@ -196,6 +196,17 @@ class SyncRecord(NamedTuple):
     entity_types: tuple[str, ...]
     error: str | None
 
+    @property
+    def key(self) -> "SyncKey":
+        return SyncKey(self.user_id, self.sync_id)
+
+
+class SyncKey(NamedTuple):
+    """A user's syncs have names of their own: another user's may be the same."""
+
+    user_id: UserId
+    sync_id: SyncId
+
 
 class ClientRecord(NamedTuple):
     user_id: UserId

@@ -14,7 +14,7 @@ from sync_server.errors import CommandError, ErrorCode
 from sync_server.ids import IdBlocks
 from sync_server.orders import Batch, Committed, Decided, Order
 from sync_server.preload import Preload, base_version, referenced_types
-from sync_server.records import Conflict, Decision, DecisionKey, Entity, EntityKey, SyncRecord
+from sync_server.records import Conflict, Decision, DecisionKey, Entity, EntityKey, SyncKey, SyncRecord
 from sync_server.stores.writer import Writer
 from sync_server.types import (
     ClientId,
@@ -28,7 +28,6 @@ from sync_server.types import (
     Seq,
     SpaceId,
     Strategy,
-    SyncId,
     SyncStatus,
     Verdict,
     format_id,
@@ -38,6 +37,7 @@ from sync_server.working import Origin, Working
 SERVER_CLIENT = ClientId("")
 """The client of changes that the server makes itself; pushed to everybody, the author too."""
 _NOT_FOUND = Refusal(ErrorCode.NOT_FOUND, "There is no such entity.", {})
+_ID_TAKEN = Refusal(ErrorCode.CONFLICT, "The entity is gone, and its id is taken.", {"field": "entity_id"})
 _FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, "Your role in this space does not allow writing.", {})
 
 
@@ -72,7 +72,7 @@ class Round:
 
     def run(self, batches: Sequence[Batch]) -> list[list[Decided] | CommandError]:
         """Decide and write the batches; one list of verdicts each, or the reason why the whole batch was refused."""
-        syncs = self._writer.syncs({batch.sync_id for batch in batches})
+        syncs = self._writer.syncs({SyncKey(batch.user_id, batch.sync_id) for batch in batches})
         refused = {index: error for index, batch in enumerate(batches) if (error := _refused(batch, syncs))}
         admitted = [batch for index, batch in enumerate(batches) if index not in refused]
         Preload(self._writer, self._registry, self._working).load(admitted)
@@ -185,7 +185,7 @@ class Round:
         order = order._replace(entity_type=conflict.entity_type, entity_id=conflict.entity_id)
         spec = self._registry[conflict.entity_type]
         key = EntityKey(conflict.entity_type, conflict.entity_id)
-        entity = self._working.entities.get(key)
+        entity = self._entity_in(conflict.space_id, key)
         strategy = order.strategy if order.strategy is not None else conflict.suggested_strategy
         surroundings = replace(self._working.surroundings, children=self._working.live_children(key))
         outcome = resolve(
@@ -197,6 +197,8 @@ class Round:
             surroundings=surroundings,
             operation_id=order.operation_id,
         )
+        if outcome.data is not None and entity is None and key in self._working.entities:
+            return rejected(batch, order, self._now, _ID_TAKEN)
         attempt = Attempt(
             order.operation_id, conflict.operation_type, key.entity_type, key.entity_id, conflict.space_id, {},
             None, strategy, order.timestamp, batch.user_id, batch.client_id,
@@ -207,7 +209,7 @@ class Round:
         return decided
 
     def _settle(self, batch: Batch, conflict: Conflict, order: Order, decided: Decided) -> None:
-        after = self._working.entities.get(EntityKey(conflict.entity_type, conflict.entity_id))
+        after = self._entity_in(conflict.space_id, EntityKey(conflict.entity_type, conflict.entity_id))
         self._working.conflicts[conflict.conflict_id] = conflict._replace(
             is_open=False,
             strategy=order.strategy if order.strategy is not None else conflict.suggested_strategy,
@@ -252,6 +254,11 @@ class Round:
         if order.entity_id is None:
             return None
         return self._working.entities.get(EntityKey(_type_of(order), order.entity_id))
+
+    def _entity_in(self, space_id: SpaceId, key: EntityKey) -> Entity | None:
+        """The entity, unless another space took its id once it was purged."""
+        entity = self._working.entities.get(key)
+        return entity if entity is not None and entity.space_id == space_id else None
 
     def _role(self, batch: Batch, space_id: SpaceId) -> Role | None:
         pair = (space_id, batch.user_id)
@@ -362,7 +369,7 @@ class Round:
         """The verdict of an operation of an atomic request that failed as a whole: as if it had never been sent."""
         prior = self._working.decided.get(DecisionKey(batch.user_id, batch.client_id, order.operation_id))
         if prior is not None and prior.decision.body_hash == order.body_hash:
-            return prior._replace(duplicate=True)  # it was done before this request
+            return self._repeated(batch, prior)  # it was done before this request
         if order.operation_id == culprit.decision.operation_id:
             if culprit.decision.verdict is Verdict.REJECTED:
                 return culprit
@@ -380,7 +387,7 @@ class Round:
         batches: Sequence[Batch],
         decided: dict[int, list[Decided]],
         numbers: Sequence[Seq],
-        syncs: dict[SyncId, SyncRecord],
+        syncs: dict[SyncKey, SyncRecord],
     ) -> dict[int, list[Decided]]:
         """Write verdicts, conflicts and syncs; returns the verdicts with the numbers of their changes."""
         verdicts = {key: [numbered(result, numbers) for result in results] for key, results in decided.items()}
@@ -400,12 +407,12 @@ class Round:
         )
         for batch in batches:
             if any(order.operation_type is not OperationType.READ for order in batch.orders) or not batch.is_last:
-                before = syncs.get(batch.sync_id)
-                had_conflicts = before is not None and self._writer.has_open_conflicts(batch.sync_id)
-                syncs[batch.sync_id] = counted(
-                    batch, verdicts[id(batch)], before, self._now, had_conflicts=had_conflicts
-                )
-        self._writer.save_syncs(syncs[key] for key in {batch.sync_id for batch in batches} if key in syncs)
+                key = SyncKey(batch.user_id, batch.sync_id)
+                before = syncs.get(key)
+                had_conflicts = before is not None and self._writer.has_open_conflicts(key)
+                syncs[key] = counted(batch, verdicts[id(batch)], before, self._now, had_conflicts=had_conflicts)
+        keys = {SyncKey(batch.user_id, batch.sync_id) for batch in batches}
+        self._writer.save_syncs(syncs[key] for key in keys if key in syncs)
         return verdicts
 
 
@@ -416,11 +423,11 @@ _OTHER_BODY = Refusal(
 )
 
 
-def _refused(batch: Batch, syncs: dict[SyncId, SyncRecord]) -> CommandError | None:
-    record = syncs.get(batch.sync_id)
+def _refused(batch: Batch, syncs: dict[SyncKey, SyncRecord]) -> CommandError | None:
+    record = syncs.get(SyncKey(batch.user_id, batch.sync_id))
     if record is None:
         return None
-    if record.user_id != batch.user_id or record.client_id != batch.client_id:
+    if record.client_id != batch.client_id:
         return CommandError(ErrorCode.NOT_FOUND, "There is no such sync.", details={"field": "sync_id"})
     if record.status is SyncStatus.CANCELLED:
         return CommandError(ErrorCode.CONFLICT, "This sync was cancelled; begin another.", details={"field": "sync_id"})

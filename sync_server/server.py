@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -11,6 +10,7 @@ from typing import Any
 import structlog
 import uvicorn
 from packaging.version import Version
+from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -19,9 +19,13 @@ from sync_server.clock import monotonic_s
 from sync_server.config import Settings
 from sync_server.errors import CloseCode, ConfigurationError
 from sync_server.sockets import TRANSPORT_EXTENSION
+from sync_server.stores.opening import opened_store
 
 HEADER_DEADLINE_S = 10.0
-"""How long a peer may take for the headers of its first request; neither uvicorn nor httptools bounds it."""
+"""How long a peer may take for the headers of a request; neither uvicorn nor httptools bounds it."""
+MAX_HEADER_BYTES = 65_536
+"""How much may come before the headers of a request are complete."""
+_HEADERS_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 RECEIVE_BUFFER_BYTES = 65_536
 """SO_RCVBUF: a small one keeps a peer that floods tiny frames from starving the others."""
 USER_TIMEOUT_MS = 25_000
@@ -97,13 +101,26 @@ class SyncWebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 class SyncHttpProtocol(HttpToolsProtocol):
-    """Closes who does not finish the headers of a request in time."""
+    """Closes who does not finish the headers of a request in time, or sends too many of them."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _awaits_headers = True
+    _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._start_deadline()
+
+    def data_received(self, data: bytes) -> None:
+        if self._awaits_headers:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if not self._awaits_headers or not self._header_bytes or self.transport.is_closing():
+            return
+        self._start_deadline()  # also for empty lines, which begin no request and end uvicorn's keep-alive timer
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self.transport.write(_HEADERS_TOO_LARGE)
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -111,7 +128,12 @@ class SyncHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_deadline()
+        self._awaits_headers, self._header_bytes = False, 0
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._awaits_headers = True
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
@@ -169,10 +191,19 @@ def serve(settings: Settings, secret: str | None, *, on_listening: Callable[[int
         OSError: it cannot listen there.
     """
     _refuse_unsafe_uvicorn()
-    os.umask(0o077)  # what the server writes is its own: the database, the secret, the lock
-    listener = listening_socket(settings.host, settings.port)
-    app = create_app(settings, secret)
-    config = uvicorn.Config(
+    with (
+        listening_socket(settings.host, settings.port) as listener,
+        opened_store(settings.data_dir, settings.effective_database_url) as store,
+    ):
+        # opened here, not by the application: what is wrong with it is then one line, not a traceback of uvicorn's
+        config = _config(settings, create_app(settings, secret, store=store))
+        server = _AnnouncingServer(config, drain_s=settings.drain_s, on_listening=on_listening)
+        server.run(sockets=[listener])
+    return 0 if server.started else 3
+
+
+def _config(settings: Settings, app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         http=SyncHttpProtocol,
         ws=SyncWebSocketProtocol,
@@ -189,10 +220,6 @@ def serve(settings: Settings, secret: str | None, *, on_listening: Callable[[int
         backlog=BACKLOG,
         proxy_headers=False,
     )
-    server = _AnnouncingServer(config, drain_s=settings.drain_s, on_listening=on_listening)
-    with listener:
-        server.run(sockets=[listener])
-    return 0 if server.started else 3
 
 
 class _AnnouncingServer(SyncServer):

@@ -25,7 +25,8 @@ class Trimmer:
 
     Args:
         retention_days: of the log and of tombstones. Cursors from before are answered with a reset (promise P12).
-        verdict_retention_days: of verdicts, and so of harmless resends; settled conflicts and ended syncs go with them.
+        verdict_retention_days: of verdicts, and so of harmless resends; with them go settled conflicts and old
+            syncs, ended or abandoned.
     """
 
     def __init__(

@@ -18,6 +18,11 @@ from sync_server.types import (
     UserId,
 )
 
+MAX_KNOWN = 100_000
+"""Users remembered as known; one who is forgotten costs a look at the database."""
+MAX_SPACES_PER_USER = 1_000
+MAX_MEMBERS = 10_000
+
 
 def home_of(user_id: UserId) -> SpaceId:
     """The user's personal space."""
@@ -29,7 +34,7 @@ class Users:
 
     def __init__(self, committer: Committer) -> None:
         self._committer = committer
-        self._known: set[UserId] = set()
+        self._known: dict[UserId, None] = {}
 
     async def ensure(self, user_id: UserId) -> None:
         """After this the user and their personal space exist."""
@@ -41,7 +46,9 @@ class Users:
             return None, Committed()
 
         await self._committer.perform(create)
-        self._known.add(user_id)
+        while len(self._known) >= MAX_KNOWN:
+            self._known.pop(next(iter(self._known)))
+        self._known[user_id] = None
 
 
 def _create_user(writer: Writer, user_id: UserId, now: Millis) -> None:
@@ -61,9 +68,10 @@ def save_member(
 
     A change from one role to another keeps the position of the grant: its member has the rows already.
     """
-    before = next((m for m in writer.members(space_id) if m.user_id == user_id), None)
+    before = writer.membership(space_id, user_id)
     seq = writer.take_numbers(1)
-    granted_at = before.seq if before is not None and role is not None else seq
+    is_kept = before is not None and before.role is not None and role is not None
+    granted_at = before.seq if before is not None and is_kept else seq
     writer.save_membership(Membership(space_id, user_id, role, granted_at))
     kind = OperationType.UPDATE if role is not None else OperationType.DELETE
     data = dump({"role": role} if role is not None else {})

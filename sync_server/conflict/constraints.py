@@ -1,6 +1,7 @@
 """What must hold between entities: parents exist, nothing is its own ancestor, unique values are held once."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from schema.entity import EntitySpec
@@ -14,6 +15,8 @@ from sync_server.types import ConflictType, EntityId, EntityType, Json, Operatio
 MAX_UNSUFFIXED = 200
 """Characters of a text that are kept in front of a suffix."""
 _LAST_NUMBER = 20
+MAX_ANCESTORS = 100
+"""Entities above one another; a parent further down than this is none, so that every walk to the root has an end."""
 
 
 class Target(NamedTuple):
@@ -62,22 +65,6 @@ def claims_of(spec: EntitySpec, space_id: SpaceId, data: Json) -> tuple[Claim, .
     return tuple(claim for claim in claims if claim is not None)
 
 
-def suffix_candidates(spec: EntitySpec, space_id: SpaceId, data: Json, operation_id: OperationId) -> tuple[Claim, ...]:
-    """What a clash would be repaired to, in the order of trial: " (2)" to " (20)", then the operation's id."""
-    found = (claim for unique in spec.unique for claim in _repairs(spec, space_id, data, unique, operation_id))
-    return tuple(found)
-
-
-def _repairs(
-    spec: EntitySpec, space_id: SpaceId, data: Json, unique: Unique, operation_id: OperationId
-) -> Iterator[Claim]:
-    name = unique.fields[-1]
-    for text in _suffixed(data.get(name), operation_id):
-        claim = _claim(spec.entity_type, space_id, unique, {**data, name: text})
-        if claim is not None:
-            yield claim
-
-
 def _claim(entity_type: EntityType, space_id: SpaceId, unique: Unique, data: Json) -> Claim | None:
     values = [data.get(name) for name in unique.fields]
     if values[-1] is None:
@@ -110,8 +97,11 @@ def _parent_fault(
     target: Target, name: str, reference: Reference, data: Json, surroundings: Surroundings
 ) -> Rule | None:
     key = _parent_key(reference, data[name])
-    if target.key in _ancestry(key, name, reference, target.key, surroundings):
+    above = tuple(islice(_ancestry(key, name, reference, target.key, surroundings), MAX_ANCESTORS + 1))
+    if target.key in above:
         return Rule.PARENT_CYCLE
+    if len(above) > MAX_ANCESTORS:
+        return Rule.PARENT_TOO_DEEP
     parent = surroundings.entities.get(key)
     is_there = parent is not None and not parent.deleted and parent.space_id == target.space_id
     return None if is_there else Rule.PARENT_GONE

@@ -46,6 +46,7 @@ class Rule(StrEnum):
     DELETE_WINS = "delete_wins"
     PARENT_GONE = "parent_gone"
     PARENT_CYCLE = "parent_cycle"
+    PARENT_TOO_DEEP = "parent_too_deep"
     UNIQUE_SUFFIX = "unique_suffix"
     UNIQUE_TAKEN = "unique_taken"
     RESOLVED = "resolved"
@@ -97,7 +98,7 @@ class Surroundings:
     """What the constraints must see beside the entity itself.
 
     Attributes:
-        entities: the parents that the attempt names and all their ancestors; a key that is not there does not exist.
+        entities: the parents that the attempt names and their ancestors; a key that is not there does not exist.
         claims: who holds the unique values that the attempt would take, and their suffixed forms.
         children: live entities that have this one as their parent.
         specs: the types of the children; a child whose type is not there never keeps its parent.

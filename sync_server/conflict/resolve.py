@@ -33,6 +33,9 @@ def resolve(
     conflict stays as it was, if a person settled it before, if the data is missing or wrong, or if a constraint that
     parks is still violated.
 
+    An entity whose tombstone was trimmed while its conflict waited stays gone for the server, and is made anew from
+    what it last was for the client.
+
     Args:
         entity: the newest state; None only for a create that waits and for an entity that is purged.
         resolved_data: the fields a person chose; taken by `merge` and `manual`.
@@ -41,8 +44,7 @@ def resolve(
     case = _Case(conflict, entity, spec, surroundings, operation_id)
     if conflict.resolved_by is not None:
         return refused(ErrorCode.CONFLICT, "This conflict is already resolved.")
-    is_new = conflict.operation_type is OperationType.CREATE and conflict.server_version == 0
-    if entity is None and not is_new:
+    if entity is None and not conflict.is_open:
         return refused(ErrorCode.NOT_FOUND, "The entity of this conflict is gone.", {"entity_id": conflict.entity_id})
     match strategy:
         case Strategy.SERVER_WINS:
@@ -66,7 +68,12 @@ class _Case(NamedTuple):
 
     @property
     def data(self) -> Json:
-        return {} if self.entity is None else self.entity.data
+        """The entity's fields; of one that is purged, as the conflict found them."""
+        return self.conflict.server_data if self.entity is None else self.entity.data
+
+    @property
+    def is_new(self) -> bool:
+        return self.conflict.operation_type is OperationType.CREATE and self.conflict.server_version == 0
 
     @property
     def is_deleted(self) -> bool:
@@ -115,7 +122,7 @@ def _take_resolved(case: _Case, strategy: Strategy, resolved_data: Json | None) 
 
 
 def _take_chosen(case: _Case, resolved_data: Json) -> Outcome:
-    sent = case.client_data if case.entity is None else {}
+    sent = case.client_data if case.entity is None and case.is_new else {}
     try:
         chosen = case.spec.validate_changes(resolved_data)
     except ValueError:
@@ -172,7 +179,12 @@ def _revived(case: _Case, changes: Json) -> Outcome:
     space_id = conflict.space_id if entity is None else entity.space_id
     key = EntityKey(conflict.entity_type, conflict.entity_id)
     target = Target(key, space_id, case.operation_id, case.data if is_live else None)
-    data, disputes = constrain(target, {**case.data, **changes}, case.spec, case.surroundings)
+    try:
+        data = {**case.data, **changes}
+        data = case.spec.validate_new(data) if entity is None else data
+    except ValueError:
+        return refused(ErrorCode.VALIDATION_ERROR, "The entity is gone, and this does not make a whole new one.")
+    data, disputes = constrain(target, data, case.spec, case.surroundings)
     waiting = [name for dispute in disputes if dispute.is_open for name in dispute.fields]
     if waiting:
         return refused(ErrorCode.CONFLICT, f"{waiting[0]} still violates a constraint.", {"field": waiting[0]})

@@ -1,5 +1,6 @@
 """What changed, over HTTP: pages that may wait for more, and a stream of events. The same rows as the pushes."""
 
+import asyncio
 import base64
 import binascii
 import re
@@ -26,8 +27,6 @@ from sync_server.views import server_update, update_item
 
 STREAM_PAGE = 100
 """Rows that a stream reads at once; it reads no more before they are sent."""
-LOOK_S = 0.5
-"""How often who waits for a change looks whether the server stops."""
 
 
 class Changes(TypedDict):
@@ -132,15 +131,19 @@ def _is_current(services: Services, viewer: Viewer, places: Places) -> bool:
 
 async def _something_new(services: Services, viewer: Viewer, cursor: Cursor, deadline_s: float) -> None:
     """Return when something was committed after the cursor that may concern the reader, or nothing comes any more."""
-    while cursor.seq >= services.feed.head.head_seq and not services.connections.is_draining:
-        remaining_s = deadline_s - monotonic_s()
-        if remaining_s <= 0:
-            return
-        places = await services.feed.memberships.of(viewer.user_id)
-        if cursor.seq < services.feed.head.head_seq:
-            return
-        spaces = frozenset(space_id for space_id in followed(places) if viewer.follows(space_id))
-        await services.hub.wait_for_change(spaces, timeout_s=min(remaining_s, LOOK_S))
+    stop = asyncio.ensure_future(services.connections.draining.wait())
+    try:
+        while cursor.seq >= services.feed.head.head_seq and not services.connections.is_draining:
+            remaining_s = deadline_s - monotonic_s()
+            if remaining_s <= 0:
+                return
+            places = await services.feed.memberships.of(viewer.user_id)
+            if cursor.seq < services.feed.head.head_seq:
+                return
+            spaces = frozenset(space_id for space_id in followed(places) if viewer.follows(space_id))
+            await services.hub.wait_for_change(spaces, timeout_s=remaining_s, end=stop)
+    finally:
+        stop.cancel()
 
 
 # --- all entities, type by type ------------------------------------------------------------------------------------

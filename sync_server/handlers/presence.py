@@ -15,6 +15,7 @@ MAX_STATE_BYTES = 4_096
 async def show(services: Services, connection: Connection, message: Presence) -> None:
     subscriber = connection.subscriber
     assert subscriber is not None  # READY connections have one
+    services.operation_limit.spend(subscriber.viewer.user_id)  # each is told to everybody in the space
     space_id = SpaceId(message.space_id)
     if space_id not in subscriber.spaces:
         raise CommandError(ErrorCode.NOT_FOUND, "This connection follows no such space.", details={"field": "space_id"})

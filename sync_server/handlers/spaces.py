@@ -18,7 +18,7 @@ from sync_server.services import Services
 from sync_server.stores.reader import Reader
 from sync_server.stores.writer import Writer
 from sync_server.types import Millis, Role, SpaceId, UserId, format_id, format_time
-from sync_server.users import home_of, save_member
+from sync_server.users import MAX_MEMBERS, MAX_SPACES_PER_USER, home_of, save_member
 
 
 class MemberView(TypedDict):
@@ -56,10 +56,17 @@ class Checksum(TypedDict):
 
 
 async def found_space(services: Services, user_id: UserId, name: str) -> SpaceView:
-    """Make a space that the user owns."""
+    """Make a space that the user owns.
+
+    Raises:
+        CommandError: CONFLICT for who has made as many as one user may.
+    """
     space_id = SpaceId(new_id("space"))
 
     def save(writer: Writer, now: Millis) -> tuple[Space, Committed]:
+        if writer.founded_count(user_id) >= MAX_SPACES_PER_USER:
+            message = "You have made as many spaces as one user may."
+            raise CommandError(ErrorCode.CONFLICT, message, details={"limit": MAX_SPACES_PER_USER})
         space = Space(space_id, name, user_id, now)
         writer.save_space(space)
         return space, Committed((save_member(writer, space_id, user_id, Role.OWNER, by=user_id, now=now),))
@@ -102,7 +109,7 @@ async def grant(services: Services, by: UserId, space_id: SpaceId, user_id: User
     """Give somebody a role in a space; one who never connected finds it at their first token.
 
     Raises:
-        CommandError: NOT_FOUND, FORBIDDEN, or CONFLICT where the space would be left without its owner.
+        CommandError: NOT_FOUND, FORBIDDEN, or CONFLICT where the space would be left without its owner or is full.
     """
     # before a stranger can make the server know anybody
     require_manager(role_in(await services.feed.memberships.of(by), space_id))
@@ -154,28 +161,36 @@ def fingerprint(entity_type: str, entity_id: str, version: int) -> int:
 def _change_member(
     space_id: SpaceId, user_id: UserId, role: Role | None, by: UserId, writer: Writer, now: Millis
 ) -> tuple[MemberChange, Committed]:
-    roles = {member.user_id: member.role for member in writer.members(space_id)}
+    roles = writer.roles({(space_id, by), (space_id, user_id)})
+    own, before = roles.get((space_id, by)), roles.get((space_id, user_id))
     if by == user_id and role is None:
-        require_reader(roles.get(by))
+        require_reader(own)
     else:
-        require_manager(roles.get(by))
-    if role is None and user_id not in roles:
+        require_manager(own)
+    if role is None and before is None:
         raise CommandError(ErrorCode.NOT_FOUND, "This user is no member of the space.", details={"user_id": user_id})
     answer: MemberChange = {"space_id": space_id, "user_id": format_id(user_id), "role": role}
-    if roles.get(user_id) is role:
+    if before is role:
         return answer, Committed()
-    _require_an_owner(space_id, user_id, role, roles)
+    if before is None:
+        _require_room(writer, space_id)
+    if before is Role.OWNER:
+        _require_an_owner(writer, space_id, user_id)
     return answer, Committed((save_member(writer, space_id, user_id, role, by=by, now=now),))
 
 
-def _require_an_owner(space_id: SpaceId, user_id: UserId, role: Role | None, roles: dict[UserId, Role | None]) -> None:
+def _require_room(writer: Writer, space_id: SpaceId) -> None:
+    if writer.member_count(space_id) >= MAX_MEMBERS:
+        message = "The space has as many members as a space may."
+        raise CommandError(ErrorCode.CONFLICT, message, details={"space_id": space_id, "limit": MAX_MEMBERS})
+
+
+def _require_an_owner(writer: Writer, space_id: SpaceId, leaving: UserId) -> None:
     """A space keeps an owner, and a personal space the one whose it is."""
-    if role is Role.OWNER or roles.get(user_id) is not Role.OWNER:
-        return
-    if space_id == home_of(user_id):
+    if space_id == home_of(leaving):
         message = "A personal space stays with its owner."
         raise CommandError(ErrorCode.CONFLICT, message, details={"space_id": space_id})
-    if sum(other is Role.OWNER for other in roles.values()) == 1:
+    if not writer.has_other_owner(space_id, leaving):
         message = "A space needs an owner; make somebody else an owner first."
         raise CommandError(ErrorCode.CONFLICT, message, details={"space_id": space_id})
 

@@ -74,7 +74,7 @@ async def synchronise(
     page = _without_own(await _updates(services, user_id, client_id, request, subscriber), decided)
     now = now_ms()
     cursor = format_cursor(page.cursor)
-    services.clients.synced(user_id, client_id, cursor=cursor, at=now)
+    await services.clients.synced(user_id, client_id, cursor=cursor, at=now)
     if page.cursor.scan is not None and request.client_state.cursor is None:
         await services.clients.flush()  # without this cursor, nobody could tell the rest of the snapshot after a crash
     met = _met(decided)

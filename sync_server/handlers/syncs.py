@@ -16,7 +16,7 @@ from sync_server.orders import Batch, Committed, Decided, Order
 from sync_server.protocol.messages import MAX_OPERATIONS, CurrentState, Operation, OperationResult, OutId
 from sync_server.protocol.operations import parse_operation
 from sync_server.protocol.validation import validation_error
-from sync_server.records import Decision, DecisionKey, SyncRecord
+from sync_server.records import Decision, DecisionKey, SyncKey, SyncRecord
 from sync_server.services import Services
 from sync_server.stores.reader import OperationFilter, Reader
 from sync_server.stores.writer import Writer
@@ -186,9 +186,8 @@ def _by_sync(
 
 def _records(reader: Reader, user_id: UserId, client_id: str | None, sync_id: str | None) -> list[SyncRecord]:
     if sync_id is not None:
-        record = reader.syncs((SyncId(sync_id),)).get(SyncId(sync_id))
-        is_theirs = record is not None and record.user_id == user_id and client_id in {None, record.client_id}
-        return [record] if record is not None and is_theirs else []
+        records = reader.syncs((SyncKey(user_id, SyncId(sync_id)),)).values()
+        return [record for record in records if client_id in {None, record.client_id}]
     return [
         *reader.syncs_of(user_id, client_id=client_id, active=True, limit=ACTIVE),
         *reader.syncs_of(user_id, client_id=client_id, active=False, limit=HISTORY),
@@ -447,12 +446,13 @@ async def cancel(services: Services, user_id: UserId, sync_id: SyncId, reason: s
     """
     queued = _by_sync(services, user_id, None, sync_id).get(sync_id)
     dropped = services.committer.cancel(user_id, sync_id)
+    key = SyncKey(user_id, sync_id)
 
     def mark(writer: Writer, now: Millis) -> tuple[None, Committed]:
-        record = writer.syncs((sync_id,)).get(sync_id)
+        record = writer.syncs((key,)).get(key)
         if record is None and dropped and queued:
             record = _unwritten(user_id, sync_id, queued)
-        if record is None or record.user_id != user_id:
+        if record is None:
             raise _no_such_sync()
         if record.ended_at is not None and not dropped:
             message = "This sync has ended already; there is nothing to cancel."
@@ -474,10 +474,11 @@ async def retry(services: Services, user_id: UserId, sync_id: SyncId, operation_
     """
 
     def query(reader: Reader) -> tuple[SyncRecord | None, list[Decision]]:
-        return reader.syncs((sync_id,)).get(sync_id), reader.unsuccessful(user_id, sync_id)
+        key = SyncKey(user_id, sync_id)
+        return reader.syncs((key,)).get(key), reader.unsuccessful(user_id, sync_id)
 
     record, unsuccessful = await services.feed.read(query)
-    if record is None or record.user_id != user_id:
+    if record is None:
         raise _no_such_sync()
     rejected = {one.operation_id: one for one in unsuccessful if one.verdict is Verdict.REJECTED}
     wanted = dict.fromkeys(operation_ids) if operation_ids is not None else rejected

@@ -7,10 +7,10 @@ import orjson
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from sync_server.addresses import client_address, is_allowed_origin
-from sync_server.clock import monotonic_s, new_id, now_ms
+from sync_server.addresses import client_address, is_allowed_origin, limit_key
+from sync_server.clock import monotonic_s, new_id
 from sync_server.connection import Connection
-from sync_server.errors import CommandError, ErrorCode
+from sync_server.errors import CommandError, ErrorCode, Unavailable
 from sync_server.handlers.dispatch import dispatch
 from sync_server.logs import log_context
 from sync_server.protocol.codec import negotiate
@@ -20,7 +20,6 @@ from sync_server.sockets import TRANSPORT_EXTENSION, AsgiSocket, Socket, Transpo
 from sync_server.types import ConnectionId
 
 _log = structlog.get_logger(__name__)
-RETRY_AFTER_S = 5
 
 
 class WebSocketEndpoint:
@@ -47,10 +46,9 @@ def _refusal(services: Services, scope: Scope, address: str) -> tuple[int, Comma
     if not is_allowed_origin(scope, services.settings.allowed_origins):
         return 403, CommandError(ErrorCode.FORBIDDEN, "Pages of this origin may not connect.")
     if services.connections.is_draining or len(services.connections) >= services.settings.max_connections:
-        reason = "The server takes no connections right now; try again."
-        return 503, CommandError(ErrorCode.SYNC_ERROR, reason, retry_after_ms=RETRY_AFTER_S * 1_000)
+        return Unavailable.status, Unavailable()
     try:
-        services.connect_limit.spend(address)
+        services.connect_limit.spend(limit_key(address))
     except CommandError as error:
         return error.code.status, error
     return None
@@ -65,9 +63,7 @@ async def _serve(
     socket = _socket(scope, send, services.settings.send_buffer_bytes)
     handle = partial(dispatch, services)
     patience_s = services.settings.slow_consumer_s
-    connection = Connection(
-        connection_id, machine, codec, socket, receive, handle, address=address, patience_s=patience_s
-    )
+    connection = Connection(connection_id, machine, codec, socket, receive, handle, patience_s=patience_s)
     services.connections.add(connection)
     _log.debug("connected", address=address)
     try:
@@ -79,7 +75,6 @@ async def _serve(
 
 def _forget(services: Services, connection: Connection) -> None:
     if connection.subscriber is not None:
-        services.presence.leave_all(connection.subscriber, now=now_ms())
         services.hub.remove(connection.subscriber)
     services.connections.remove(connection)
     _log.debug("disconnected")

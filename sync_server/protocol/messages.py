@@ -305,7 +305,7 @@ class UpdateItem(UpdateData):
     seq: int
 
 
-ResetReason = Literal["granted", "horizon", "epoch", "snapshot", "revoked"]
+ResetReason = Literal["granted", "horizon", "epoch", "snapshot"]
 
 
 class Reset(TypedDict):

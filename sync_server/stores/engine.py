@@ -31,20 +31,25 @@ def open_engine(database_url: str) -> Engine:
     """An engine for `sqlite:///path`.
 
     Raises:
-        ConfigurationError: the URL is malformed or names another database.
+        ConfigurationError: the URL is malformed, names another database or no file, or its directory cannot be made.
     """
     try:
         url = make_url(database_url)
     except ArgumentError:
         message = "SYNC_DATABASE_URL is no database URL; write it as sqlite:////absolute/path/sync.db"
         raise ConfigurationError(message) from None
-    if url.get_backend_name() != "sqlite":
-        message = (
-            f"SYNC_DATABASE_URL: {url.get_backend_name()!r} is not supported; use sqlite:////absolute/path/sync.db"
-        )
+    if url.drivername != "sqlite":
+        message = f"SYNC_DATABASE_URL: {url.drivername!r} is not supported; use sqlite:////absolute/path/sync.db"
         raise ConfigurationError(message)
-    if url.database is not None and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    if not url.database or url.database == ":memory:":
+        message = "SYNC_DATABASE_URL names no file; write it as sqlite:////absolute/path/sync.db"
+        raise ConfigurationError(message)
+    directory = Path(url.database).parent
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"SYNC_DATABASE_URL: {directory} cannot be made: {error.strerror}"
+        raise ConfigurationError(message) from None
     options = {"check_same_thread": False, "cached_statements": CACHED_STATEMENTS}
     # last in, first out: the connection that was used last has the most in its cache
     engine = create_engine(url, connect_args=options, pool_size=8, max_overflow=0, pool_use_lifo=True)

@@ -8,6 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError as AlembicError
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 import schema.migrations
 from sync_server.errors import ConfigurationError
@@ -19,8 +20,16 @@ def migrate(engine: Engine) -> str:
     Two processes that start together take turns: the whole run holds SQLite's write lock.
 
     Raises:
-        ConfigurationError: the database was written by a newer version of the server.
+        ConfigurationError: the database was written by a newer version of the server, or cannot be used.
     """
+    try:
+        return _migrate(engine)
+    except DBAPIError as error:
+        message = f"the database {engine.url.database} cannot be used: {error.orig}"
+        raise ConfigurationError(message) from None
+
+
+def _migrate(engine: Engine) -> str:
     config = _config()
     scripts = ScriptDirectory.from_config(config)
     with engine.connect() as connection:

@@ -25,6 +25,7 @@ from sync_server.records import (
     Head,
     Membership,
     Space,
+    SyncKey,
     SyncRecord,
     Update,
 )
@@ -149,11 +150,18 @@ class Reader:
         return [EntityRow._make(row) for row in sorted(chain.from_iterable(found))[:limit]]
 
     def revoked_states(self, space_id: SpaceId, *, after: Seq, revoked_at: Seq, limit: int) -> list[Update]:
-        """Deletes, by seq, of the entities that somebody who lost the space at `revoked_at` had seen."""
+        """Deletes, by seq, of the entities that somebody who lost the space at `revoked_at` may have seen.
+
+        Those that were deleted before are among them: a reader who is behind was never told, as no row of a lost space
+        is told any more. They tell when and by whom the space was taken, and nothing of what became of the entities
+        since: version 0.
+        """
         rows = self._rows(
-            "SELECT seq, space_id, entity_type, entity_id, version, updated_at, modified_by FROM entities "
-            "WHERE space_id = ? AND seq > ? AND created_seq <= ? AND (deleted = 0 OR seq > ?) ORDER BY seq LIMIT ?",
-            (space_id, after, revoked_at, revoked_at, limit),
+            "SELECT e.seq, e.space_id, e.entity_type, e.entity_id, 0, coalesce(c.modified_at, 0), "
+            "coalesce(c.modified_by, '') FROM entities e LEFT JOIN changes c "
+            "ON c.seq = ? AND c.space_id = e.space_id AND c.entity_type = 'member' WHERE e.space_id = ? "
+            "AND e.seq > ? AND e.created_seq <= ? ORDER BY e.seq LIMIT ?",
+            (revoked_at, space_id, after, revoked_at, limit),
         )
         return [Update._make((*row[:5], _DELETE, None, *row[5:], "", "revoked")) for row in rows]
 
@@ -223,12 +231,14 @@ class Reader:
             found.setdefault(EntityKey(*row[:2]), []).append(EntityKey(*row[2:]))
         return found
 
-    def ancestors(self, keys: Iterable[EntityKey]) -> list[EntityKey]:
-        """Every entity above these, through references within their own type."""
+    def ancestors(self, keys: Iterable[EntityKey], *, depth: int) -> list[EntityKey]:
+        """These and the entities above them, through references within their own type: `depth` levels, or some more."""
         rows = self._joined(
-            ", up(entity_type, entity_id) AS (SELECT a, b FROM k UNION SELECT p.parent_type, p.parent_id FROM up "
+            # level by level, as SQLite's queue is first in, first out
+            ", up(entity_type, entity_id) AS (SELECT a, b FROM k UNION SELECT p.parent_type, p.parent_id FROM up "  # noqa: S608
             "CROSS JOIN parents p WHERE p.entity_type = up.entity_type AND p.entity_id = up.entity_id "
-            "AND p.parent_type = up.entity_type) SELECT entity_type, entity_id FROM up",
+            f"AND p.parent_type = up.entity_type LIMIT {depth:d} * (SELECT count(*) FROM k)) "
+            "SELECT entity_type, entity_id FROM up",
             keys,
         )
         return [EntityKey(*row) for row in rows]
@@ -291,13 +301,14 @@ class Reader:
         rows = self._rows(f"SELECT verdict, count(*) FROM operations WHERE {where} GROUP BY verdict", parameters)  # noqa: S608
         return {Verdict(verdict): count for verdict, count in rows}
 
-    def syncs(self, sync_ids: Iterable[SyncId]) -> dict[SyncId, SyncRecord]:
+    def syncs(self, keys: Iterable[SyncKey]) -> dict[SyncKey, SyncRecord]:
         columns = ", ".join(f"s.{name}" for name in SyncRecord._fields)
         rows = self._joined(
-            f"SELECT {columns} FROM k CROSS JOIN syncs s WHERE s.sync_id = k.a",  # noqa: S608
-            ((sync_id,) for sync_id in sync_ids),
+            f"SELECT {columns} FROM k CROSS JOIN syncs s "  # noqa: S608
+            "WHERE s.user_id = k.a AND s.sync_id = k.b",
+            keys,
         )
-        return {record.sync_id: record for record in map(_sync, rows)}
+        return {record.key: record for record in map(_sync, rows)}
 
     def syncs_of(self, user_id: UserId, *, client_id: str | None, active: bool, limit: int) -> list[SyncRecord]:
         """The user's newest syncs; `active` ones still wait for their last batch."""
@@ -317,8 +328,9 @@ class Reader:
         )
         return int(row[0])
 
-    def has_open_conflicts(self, sync_id: SyncId) -> bool:
-        return self._row("SELECT 1 FROM conflicts WHERE sync_id = ? AND is_open = 1", (sync_id,)) is not None
+    def has_open_conflicts(self, key: SyncKey) -> bool:
+        sql = "SELECT 1 FROM conflicts WHERE user_id = ? AND sync_id = ? AND is_open = 1"
+        return self._row(sql, key) is not None
 
     def client(self, user_id: UserId, client_id: str) -> ClientRecord | None:
         row = self._row(
@@ -370,6 +382,31 @@ class Reader:
         """The user's places, the revoked ones too."""
         rows = self._rows("SELECT space_id, user_id, role, seq FROM members WHERE user_id = ?", (user_id,))
         return [_membership(row) for row in rows]
+
+    def membership(self, space_id: SpaceId, user_id: UserId) -> Membership | None:
+        """The user's place in the space, or what is left of a revoked one."""
+        row = self._row(
+            "SELECT space_id, user_id, role, seq FROM members WHERE space_id = ? AND user_id = ?", (space_id, user_id)
+        )
+        return _membership(row) if row is not None else None
+
+    def member_count(self, space_id: SpaceId) -> int:
+        row = self._row("SELECT count(*) FROM members WHERE space_id = ? AND role IS NOT NULL", (space_id,))
+        return int(row[0])
+
+    def has_other_owner(self, space_id: SpaceId, user_id: UserId) -> bool:
+        """Whether somebody but this user owns the space."""
+        sql = "SELECT 1 FROM members WHERE space_id = ? AND user_id != ? AND role = 'owner'"
+        return self._row(sql, (space_id, user_id)) is not None
+
+    def founded_count(self, user_id: UserId) -> int:
+        """How many spaces the user made, their personal one too; those they have left count."""
+        row = self._row(
+            "SELECT count(*) FROM members m CROSS JOIN spaces s "
+            "WHERE m.user_id = ? AND s.space_id = m.space_id AND s.owner = m.user_id",
+            (user_id,),
+        )
+        return int(row[0])
 
     def members(self, space_id: SpaceId) -> list[Membership]:
         rows = self._rows(

@@ -169,7 +169,10 @@ class Writer(Reader):
     def trim_decisions(
         self, *, before: Millis, after_key: tuple[str, str, str], limit: int
     ) -> tuple[str, str, str] | None:
-        """Remove old verdicts among the next `limit` ones; returns where to go on, None at the end."""
+        """Remove old verdicts among the next `limit` ones; returns where to go on, None at the end.
+
+        A parked operation stays while its conflict is open.
+        """
         row = self._row(
             "SELECT user_id, client_id, operation_id FROM operations "
             "WHERE (user_id, client_id, operation_id) > (?, ?, ?) ORDER BY user_id, client_id, operation_id "
@@ -180,22 +183,22 @@ class Writer(Reader):
         upper = " AND (user_id, client_id, operation_id) <= (?, ?, ?)" if bound is not None else ""
         self._cursor.execute(
             f"DELETE FROM operations WHERE (user_id, client_id, operation_id) > (?, ?, ?){upper} "  # noqa: S608
-            "AND created_at < ? AND verdict != 'conflict'",
+            "AND created_at < ? AND (verdict != 'conflict' OR body IS NULL)",
             (*after_key, *(bound or ()), before),
         )
         return bound
 
     def trim_records(self, *, before: Millis, limit: int) -> int:
-        """Remove settled conflicts and ended syncs from before a moment, at most `limit` of each."""
+        """Remove conflicts settled and syncs begun before a moment, abandoned ones too, at most `limit` of each."""
         self._cursor.execute(
             "DELETE FROM conflicts WHERE conflict_id IN "
-            "(SELECT conflict_id FROM conflicts WHERE is_open = 0 AND created_at < ? LIMIT ?)",
+            "(SELECT conflict_id FROM conflicts WHERE is_open = 0 AND resolved_at < ? LIMIT ?)",
             (before, limit),
         )
         removed = int(self._cursor.rowcount)
         self._cursor.execute(
-            "DELETE FROM syncs WHERE sync_id IN "
-            "(SELECT sync_id FROM syncs WHERE ended_at IS NOT NULL AND started_at < ? LIMIT ?)",
+            "DELETE FROM syncs WHERE (user_id, sync_id) IN "
+            "(SELECT user_id, sync_id FROM syncs WHERE started_at < ? LIMIT ?)",
             (before, limit),
         )
         return removed + int(self._cursor.rowcount)

@@ -20,6 +20,7 @@ from sync_server.records import (
     EntityKey,
     Membership,
     Space,
+    SyncKey,
     SyncRecord,
 )
 from sync_server.stores.reader import MAX_VARIABLES, OperationFilter, SpaceScan
@@ -88,6 +89,10 @@ def sync_record(sync_id: str, **changes: Any) -> SyncRecord:
         "conflicts_count": 0, "entity_types": ("note", "folder"), "error": None,
     }  # fmt: skip
     return SyncRecord(**{**columns, **changes})
+
+
+def sync_keys(*sync_ids: str) -> list[SyncKey]:
+    return [SyncKey("1", sync_id) for sync_id in sync_ids]
 
 
 def append(writer: Writer, *changes: Change) -> list[int]:
@@ -253,9 +258,20 @@ class StoreContract:
         with log.read() as reader:
             told = reader.revoked_states(HOME, after=0, revoked_at=5, limit=10)
             rest = reader.revoked_states(HOME, after=1, revoked_at=5, limit=1)
-        assert [update.entity_id for update in told] == ["seen", "edited since", "gone since"]
+        assert [update.entity_id for update in told] == ["seen", "gone before", "edited since", "gone since"]
         assert {(update.operation_type, update.data, update.reason) for update in told} == {("delete", None, "revoked")}
-        assert [update.entity_id for update in rest] == ["edited since"]
+        assert [update.entity_id for update in rest] == ["gone before"]
+
+    def test_tells_who_lost_a_space_nothing_of_what_came_after(self, log: Store) -> None:
+        lost = change(
+            0, "2", entity_type="member", operation_type=OperationType.DELETE, modified_at=500, modified_by="9"
+        )
+        with log.write() as writer:
+            writer.save_entities([(entity("n", seq=8, created_seq=1, version=7, updated_at=800), "{}")])
+            append(writer, change(0, "n"), lost)
+        with log.read() as reader:
+            (told,) = reader.revoked_states(HOME, after=0, revoked_at=2, limit=10)
+        assert (told.version, told.modified_at, told.modified_by) == (0, 500, "9")
 
     @pytest.mark.parametrize(("moment", "position"), [(0, 0), (100, 0), (101, 1), (250, 2), (300, 2), (10_000, 5)])
     def test_finds_the_position_before_a_moment(self, log: Store, moment: int, position: int) -> None:
@@ -304,7 +320,7 @@ class StoreContract:
             assert writer.entities([]) == {}
             assert writer.decisions([]) == {}
             assert writer.children([]) == {}
-            assert writer.ancestors([]) == []
+            assert writer.ancestors([], depth=9) == []
 
     def test_lists_the_live_versions_of_a_space(self, store: Store) -> None:
         rows = [entity("a", version=3), entity("gone", deleted=True), entity("b", space_id="s")]
@@ -358,14 +374,21 @@ class StoreContract:
         with store.write() as writer:
             links = [(*up, *down, "parent_id") for up, down in pairwise(chain)]
             writer.save_parents([], [*links, ("folder", "d", NOTE, "n", "folder_id")])
-            assert set(writer.ancestors([chain[3]])) == set(chain)
-            assert writer.ancestors([EntityKey(NOTE, "n")]) == [EntityKey(NOTE, "n")]
+            assert set(writer.ancestors([chain[3]], depth=9)) == set(chain)
+            assert writer.ancestors([EntityKey(NOTE, "n")], depth=9) == [EntityKey(NOTE, "n")]
 
     def test_ends_at_a_cycle_of_ancestors(self, store: Store) -> None:
         a, b = EntityKey("folder", "a"), EntityKey("folder", "b")
         with store.write() as writer:
             writer.save_parents([], [(*a, *b, "parent_id"), (*b, *a, "parent_id")])
-            assert set(writer.ancestors([a])) == {a, b}
+            assert set(writer.ancestors([a], depth=9)) == {a, b}
+
+    def test_climbs_no_further_than_it_is_told(self, store: Store) -> None:
+        chain = [EntityKey("folder", str(index)) for index in range(50)]
+        with store.write() as writer:
+            writer.save_parents([], [(*up, *down, "parent_id") for up, down in pairwise(chain)])
+            assert set(writer.ancestors([chain[49]], depth=3)) == set(chain[47:])
+            assert set(writer.ancestors([chain[49], chain[20]], depth=3)) == {*chain[47:], *chain[18:21]}
 
     def test_moves_a_unique_value_to_its_new_holder(self, store: Store) -> None:
         claim = Claim("folder", HOME, "name", '["x"]')
@@ -433,12 +456,20 @@ class StoreContract:
         with store.write() as writer:
             writer.save_syncs([sync_record("done", total_operations=1), active])
             writer.save_syncs([done])
-            assert writer.syncs(["done", "active", "none"]) == {"done": done, "active": active}
+            assert writer.syncs(sync_keys("done", "active", "none")) == {done.key: done, active.key: active}
             assert writer.syncs_of("1", client_id=None, active=True, limit=9) == [active]
             assert writer.syncs_of("1", client_id="desktop", active=False, limit=9) == [done]
             assert writer.delete_syncs("1", client_id="phone", before=1_000) == 0
             assert writer.delete_syncs("1", client_id=None, before=1_000) == 1
-            assert writer.syncs(["done", "active"]) == {"active": active}
+            assert writer.syncs(sync_keys("done", "active")) == {active.key: active}
+
+    def test_keeps_syncs_of_one_name_apart_by_their_user(self, store: Store) -> None:
+        own, other = sync_record("s"), sync_record("s", user_id="2", client_id="phone")
+        with store.write() as writer:
+            writer.save_syncs([own, other])
+            writer.save_conflicts([conflict("a", sync_id="s")])
+            assert writer.syncs([own.key, other.key]) == {own.key: own, other.key: other}
+            assert (writer.has_open_conflicts(own.key), writer.has_open_conflicts(other.key)) == (True, False)
 
     def test_keeps_conflicts_with_both_sides(self, store: Store) -> None:
         settled = conflict(
@@ -473,6 +504,10 @@ class StoreContract:
             assert writer.spaces(["s", "none"]) == {"s": space}
             assert writer.members("s") == [owner]
             assert writer.memberships("2") == [former]
+            assert [writer.membership("s", user) for user in "123"] == [owner, former, None]
+            assert writer.member_count("s") == 1
+            assert (writer.has_other_owner("s", "1"), writer.has_other_owner("s", "2")) == (False, True)
+            assert [writer.founded_count(user) for user in "12"] == [1, 0]
             assert writer.roles([("s", "1"), ("s", "2"), ("s", "3")]) == {("s", "1"): Role.OWNER}
 
     # --- trimming --------------------------------------------------------------------------------------------------
@@ -507,25 +542,27 @@ class StoreContract:
         names = [f"op_{index}" for index in range(7)]
         with store.write() as writer:
             writer.save_decisions([decision(name, created_at=index) for index, name in enumerate(names)])
-            writer.save_decisions([decision("parked", verdict=Verdict.CONFLICT, created_at=0)])
+            parked = {"verdict": Verdict.CONFLICT, "created_at": 0}
+            writer.save_decisions([decision("parked", body="{}", **parked), decision("settled", body=None, **parked)])
             key: tuple[str, str, str] | None = ("", "", "")
             steps = 0
             while key is not None:
                 key = writer.trim_decisions(before=4, after_key=key, limit=2)
                 steps += 1
-            left = writer.decisions([DecisionKey("1", "desktop", name) for name in [*names, "parked"]])
+            left = writer.decisions([DecisionKey("1", "desktop", name) for name in [*names, "parked", "settled"]])
         assert sorted(key.operation_id for key in left) == ["op_4", "op_5", "op_6", "parked"]
         assert steps <= 6
 
-    def test_trims_settled_conflicts_and_ended_syncs(self, store: Store) -> None:
+    def test_trims_conflicts_settled_long_ago_and_old_syncs(self, store: Store) -> None:
+        settled = [conflict(f"old_{index}", is_open=False, resolved_at=9) for index in range(3)]
+        just_settled = conflict("new", is_open=False, created_at=1, resolved_at=99)
         with store.write() as writer:
-            writer.save_conflicts(
-                [conflict("open"), conflict("new", is_open=False, created_at=99)]
-                + [conflict(f"old_{index}", is_open=False) for index in range(3)]
-            )
-            writer.save_syncs([sync_record("old", started_at=1), sync_record("active", started_at=1, ended_at=None)])
-            assert writer.trim_records(before=50, limit=2) == 3
+            writer.save_conflicts([conflict("open", created_at=1), just_settled, *settled])
+            abandoned = sync_record("abandoned", started_at=1, ended_at=None)
+            active = sync_record("active", started_at=60, ended_at=None)
+            writer.save_syncs([sync_record("old", started_at=1), abandoned, active])
+            assert writer.trim_records(before=50, limit=2) == 4
             assert writer.trim_records(before=50, limit=2) == 1
             assert writer.trim_records(before=50, limit=2) == 0
             assert sorted(writer.conflicts(["open", "new", "old_0", "old_1", "old_2"])) == ["new", "open"]
-            assert list(writer.syncs(["old", "active"])) == ["active"]
+            assert list(writer.syncs(sync_keys("old", "abandoned", "active"))) == sync_keys("active")

@@ -9,7 +9,7 @@ from sync_server.auth import issue_token
 from sync_server.clock import now_ms
 from sync_server.types import UserId
 from tests.faults.peers import raw_peer, until
-from tests.harness import SECRET, RunningServer, open_client, running_server, token_for
+from tests.harness import SECRET, RunningServer, create, open_client, running_server, token_for
 
 FROM_PAGE = "https://evil.example"
 
@@ -33,6 +33,30 @@ class TestATcpConnection:
                 if (await asyncio.wait({ended}, timeout=0.02))[0]:
                     break
             await ended
+
+    @pytest.mark.parametrize("more", [b"GET /healthz HTTP/1.1\r\nHost:", b"\r\n"], ids=["half a request", "empty line"])
+    async def test_that_leaves_its_second_request_unfinished_is_closed_at_the_deadline(
+        self, server: RunningServer, monkeypatch: pytest.MonkeyPatch, more: bytes
+    ) -> None:
+        monkeypatch.setattr("sync_server.server.HEADER_DEADLINE_S", 0.3)
+        async with raw_peer(server) as peer:
+            peer.writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            head = await peer.reader.readuntil(b"\r\n\r\n")
+            peer.writer.write(more)
+            await peer.ended()
+        assert b" 200 " in head
+
+    async def test_that_sends_headers_without_end_is_refused(self, server: RunningServer) -> None:
+        async with raw_peer(server) as peer:
+            peer.writer.write(b"GET /healthz HTTP/1.1\r\n" + b"x: yyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n" * 2_100)
+            head = await peer.reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 431 ")
+
+    async def test_may_send_a_large_body_and_ask_again(self, server: RunningServer) -> None:
+        async with server.http() as http:
+            body = {"client_id": "a", "operations": [create("op_001", title="x", content="y" * 200_000)]}
+            statuses = [(await http.post("/api/sync/sync", json=body)).status_code for _ in range(3)]
+        assert statuses == [200, 200, 200]
 
     async def test_among_hundreds_hinders_nobody(self, server: RunningServer) -> None:
         peers = [raw_peer(server) for _ in range(300)]
@@ -89,7 +113,7 @@ class TestAnUpgrade:
                 pass
 
     async def test_is_refused_while_the_server_drains(self, server: RunningServer) -> None:
-        server.services.connections.is_draining = True
+        server.services.connections.draining.set()
         async with raw_peer(server) as peer:
             assert await peer.upgrade() == 503
 

@@ -97,6 +97,15 @@ class TestAResentOperation:
         assert [result.get("duplicate") for result in results] == [None, None, None]
         assert len({result["entity_id"] for result in results}) == 3
 
+    async def test_of_another_user_may_bear_the_same_sync_id(self, server: RunningServer) -> None:
+        async with server.client() as one, server.client("2") as two, server.http("2") as http:
+            await one.sync(create("op_1", title="mine"), sync_id="monday", is_last_batch=False)
+            theirs = await two.sync(create("op_1", title="theirs"), sync_id="monday")
+            status = (await http.get("/api/sync/status", params={"sync_id": "monday"})).json()["data"]
+        assert theirs["operation_results"][0]["verdict"] == "applied"
+        assert [view["client_id"] for view in status["sync_history"]] == [two.client_id]
+        assert status["active_syncs"] == []
+
     async def test_is_applied_once_when_the_connection_was_replaced_meanwhile(self, server: RunningServer) -> None:
         operation = create("op_1", title="once")
         async with server.client() as old:
@@ -144,7 +153,9 @@ class TestParallelResends:
             with suppress(ConnectionClosed):  # by the next one, which takes its place
                 async with open_client(server.ws_url, "desktop") as client:
                     await client.greet(token=token_for("1"))
-                    await client.sync(*operations)
+                    request = {"client_id": "desktop", "operations": operations}
+                    await client.send(type="sync", message_id="all", data=request)
+                    await client.next("sync_response", "error")
 
         await asyncio.gather(*(send_all() for _ in range(6)))
         async with server.client(client_id="desktop") as last:

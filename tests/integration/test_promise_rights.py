@@ -142,6 +142,43 @@ class TestARevocation:
             await work
         assert result["error_code"] == "NOT_FOUND"
 
+    @pytest.mark.parametrize("atomic", [False, True])
+    async def test_takes_what_was_parked_from_its_resends(self, server: RunningServer, *, atomic: bool) -> None:
+        await server.share(TEAM, _1="editor", _9="owner")
+        async with server.client("1") as editor, server.client("9") as owner:
+            await editor.do(in_team(create("op_1", entity_id="n", title="base")))
+            await owner.do(update("op_2", "n", 1, title="theirs"))
+            late = {**update("op_3", "n", 1, title="mine"), "resolution_strategy": "manual"}
+            resolution = {
+                "conflict_id": (await editor.do(late))["conflict_id"], "strategy": "manual",
+                "resolved_data": {"title": "secret"},
+            }  # fmt: skip
+            await server.share(TEAM, _1=None)
+            await owner.send(type="conflict", message_id="r", resolution=resolution)
+            assert (await owner.next("conflict_resolved"))["success"]
+            again = await editor.sync(late, atomic=atomic)
+        assert again["operation_results"][0]["duplicate"]
+        assert again["conflicts"] == []
+        assert "secret" not in str(again)
+
+    async def test_tells_nothing_of_later_edits_to_an_old_cursor(self, server: RunningServer) -> None:
+        await server.share(TEAM, _1="viewer", _9="owner")
+        async with server.client("9") as owner, server.http("1") as reader:
+            await owner.do(in_team(create("op_1", entity_id="n", title="base")))
+            cursor = (await reader.get("/api/sync/changes")).json()["data"]["cursor"]
+            await server.share(TEAM, _1=None)
+
+            async def told() -> Message:
+                reply = (await reader.get("/api/sync/changes", params={"cursor": cursor})).json()
+                (row,) = reply["data"]["changes"]
+                return {name: row[name] for name in ("version", "modified_at", "modified_by", "reason")}
+
+            before = await told()
+            await owner.do(update("op_2", "n", 1, title="after"))
+            after = await told()
+        assert before == after
+        assert (before["version"], before["modified_by"], before["reason"]) == (0, 1, "revoked")
+
     async def test_to_a_lower_role_stops_writing_at_once(self, server: RunningServer) -> None:
         await server.share(TEAM, _1="owner", _2="editor")
         async with server.client("2") as editor:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
@@ -11,7 +13,7 @@ import pytest
 from sync_server.clock import now_ms
 from sync_server.handlers.feeds import events, viewer_for
 from sync_server.types import Millis, UserId
-from tests.harness import TIMEOUT_S, RunningServer, create, delete, update
+from tests.harness import TIMEOUT_S, RunningServer, create, delete, running_server, update
 from tests.integration.rest_client import done, eventually, failed, rest_client
 
 Json = dict[str, Any]
@@ -257,3 +259,46 @@ class TestEvents:
     async def test_need_a_cursor_of_ours(self, api: httpx.AsyncClient) -> None:
         reply = await api.get("/api/sync/events", headers={"Last-Event-ID": "nonsense"})
         failed(reply, 400, "VALIDATION_ERROR")
+
+
+class TestOpenRequests:
+    async def test_count_among_the_users_connections(self, tmp_path: Path) -> None:
+        async with running_server(tmp_path, max_connections_per_user=1) as server, rest_client(server) as api:
+            start = (await changes(api))["cursor"]
+            async with api.stream("GET", "/api/sync/events") as reply:
+                events_read = Stream(reply)
+                await events_read.until("caught_up")
+                poll = await api.get("/api/sync/changes", params={"cursor": start, "wait": 1})
+                second = await api.get("/api/sync/events")
+                failed(poll, 429, "RATE_LIMIT_EXCEEDED")
+                failed(second, 429, "RATE_LIMIT_EXCEEDED")
+                assert (await changes(api, cursor=start))["changes"] == []
+            await eventually(partial(_nobody_is_open, server))
+            assert (await changes(api, cursor=start, wait=0.05))["changes"] == []
+
+    async def test_are_refused_when_the_server_is_full(self, tmp_path: Path) -> None:
+        async with (
+            running_server(tmp_path, max_connections=1) as server,
+            rest_client(server, "2") as api,
+            server.client(),
+        ):
+            reply = await api.get("/api/sync/events")
+        failed(reply, 503, "SYNC_ERROR")
+        assert int(reply.headers["retry-after"]) > 0
+
+    async def test_are_refused_while_the_server_drains(self, server: RunningServer, api: httpx.AsyncClient) -> None:
+        server.services.connections.draining.set()
+        failed(await api.get("/api/sync/changes", params={"wait": 1}), 503, "SYNC_ERROR")
+
+    async def test_end_at_once_when_the_server_drains(self, server: RunningServer, api: httpx.AsyncClient) -> None:
+        start = (await changes(api))["cursor"]
+        poll = asyncio.create_task(changes(api, cursor=start, wait=25))
+        await waiting(server)
+        server.services.connections.draining.set()
+        async with asyncio.timeout(0.3):
+            assert (await poll)["changes"] == []
+
+
+async def _nobody_is_open(server: RunningServer) -> bool | None:
+    await asyncio.sleep(0)
+    return True if len(server.services.connections) == 0 else None

@@ -5,6 +5,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+from sync_server.handlers import spaces
 from sync_server.handlers.spaces import fingerprint
 from tests.harness import RunningServer, create, update
 from tests.integration.rest_client import done, failed, rest_client
@@ -141,6 +142,30 @@ class TestRoles:
             space_id = await found(owner, _3="viewer")
             done(await viewer.delete(f"/api/sync/spaces/{space_id}/members/3"))
             failed(await viewer.get(f"/api/sync/spaces/{space_id}"), 404, "NOT_FOUND")
+
+
+class TestLimits:
+    async def test_of_spaces_count_those_one_has_made(
+        self, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(spaces, "MAX_SPACES_PER_USER", 3)
+        async with rest_client(server) as api, rest_client(server, "2") as other:
+            shared = await found(other, _1="owner")
+            made = [await found(api), await found(api)]
+            problem = failed(await api.post("/api/sync/spaces", json={"name": "x"}), 409, "CONFLICT")
+            assert await found(other) not in {shared, *made}
+        assert problem["details"] == {"limit": 3}
+
+    async def test_of_members_leave_room_for_changes_of_role(
+        self, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(spaces, "MAX_MEMBERS", 2)
+        async with rest_client(server) as api:
+            members = f"/api/sync/spaces/{await found(api, _2='viewer')}/members"
+            failed(await api.put(f"{members}/3", json={"role": "viewer"}), 409, "CONFLICT")
+            done(await api.put(f"{members}/2", json={"role": "editor"}))
+            done(await api.delete(f"{members}/2"))
+            done(await api.put(f"{members}/3", json={"role": "viewer"}))
 
 
 class TestGrantAndRevoke:

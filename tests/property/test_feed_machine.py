@@ -397,12 +397,16 @@ class FeedMachine(RuleBasedStateMachine):
 
     def publish_next(self) -> None:
         committed = self.unpublished.popleft()
+        self.loop.call_soon(self.published, committed)
+        self.loop.run_until_complete(self.turns(1))
+
+    def published(self, committed: Committed) -> None:
+        """In the very turn of the loop in which the hub is told: what was on its way before may still arrive."""
         for change in committed.changes:
             self.log.append(change)
             if change.entity_type == "member":
                 self.told_of(change)
-        self.loop.call_soon(self.hub.publish, committed)
-        self.loop.run_until_complete(self.turns(1))
+        self.hub.publish(committed)
 
     def told_of(self, change: Any) -> None:
         pair = (change.entity_id, change.space_id)

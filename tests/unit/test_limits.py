@@ -69,3 +69,11 @@ class TestARateLimit:
         clock.now += 2.0
         limit.spend("d")
         assert list(limit._paid_at) == ["d"]
+
+    def test_makes_room_for_many_where_no_key_is_at_rest(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(limits, "MAX_KEYS", 100)
+        limit = RateLimit(per_minute=1, remedy="wait")
+        for key in range(101):
+            limit.spend(str(key))
+        assert len(limit._paid_at) == 90
+        assert "100" in limit._paid_at

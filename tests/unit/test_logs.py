@@ -33,13 +33,14 @@ Lines = Callable[[], list[dict[str, Any]]]
 def _logging_as_it_was() -> Iterator[None]:
     root = logging.getLogger()
     handlers, levels = root.handlers[:], {name: logging.getLogger(name).level for name in LOGGERS}
+    filtered = {name: logging.getLogger(name).filters[:] for name in ("uvicorn.error", "alembic.runtime.migration")}
     yield
     root.handlers[:] = handlers
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     logging.getLogger("uvicorn.access").propagate = True
-    logging.getLogger("uvicorn.error").filters.clear()
-    logging.getLogger("alembic.runtime.migration").filters.clear()
+    for name, filters in filtered.items():
+        logging.getLogger(name).filters[:] = filters
     structlog.reset_defaults()
 
 

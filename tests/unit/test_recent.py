@@ -1,8 +1,11 @@
 """The newest changes in memory."""
 
-from sync_server.feed import Recent
-from sync_server.records import Update
-from sync_server.types import ClientId, EntityId, EntityType, Millis, Seq, SpaceId, UserId
+from typing import Any
+
+from sync_server.cursor import Cursor
+from sync_server.feed import Feed, Recent, Viewer
+from sync_server.records import Head, Membership, Update
+from sync_server.types import ClientId, EntityId, EntityType, Millis, Role, Seq, SpaceId, UserId
 
 
 def update(seq: int, data: str | None = "{}") -> Update:
@@ -38,3 +41,19 @@ class TestRecent:
         assert (recent.covers(Seq(9)), recent.covers(Seq(10))) == (False, True)
         recent.extend([update(11)])
         assert [row.seq for row in recent.after(Seq(10), 5)] == [11]
+
+
+class TestAPageOfRecentChanges:
+    def test_looks_past_the_rows_of_others_and_stops_at_its_limit(self) -> None:
+        nowhere: Any = None
+        feed = Feed(nowhere, nowhere, Head("e", Seq(0), Seq(0)), recent_capacity=1_000, clock=lambda: Millis(0))
+        others = [update(seq)._replace(space_id=SpaceId("others")) for seq in range(1, 400)]
+        feed.advance([*others, update(400), update(401)])
+        places = {SpaceId("s"): Membership(SpaceId("s"), UserId("2"), Role.EDITOR, Seq(0))}
+        viewer = Viewer(UserId("2"), ClientId("d"))
+        first = feed.recent_page(viewer, places, Cursor("e", Seq(0)), limit=1)
+        assert first is not None
+        second = feed.recent_page(viewer, places, first.cursor, limit=1)
+        assert second is not None
+        assert [[row.seq for row in page.updates] for page in (first, second)] == [[400], [401]]
+        assert (first.has_more, second.has_more) == (True, False)

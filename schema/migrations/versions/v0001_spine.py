@@ -183,7 +183,7 @@ def upgrade() -> None:
         sa.Column("conflicts_count", sa.Integer(), nullable=False),
         sa.Column("entity_types", sa.Text(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("sync_id"),
+        sa.PrimaryKeyConstraint("sync_id", "user_id"),
         sqlite_with_rowid=False,
     )
     op.create_index("syncs_by_user", "syncs", ["user_id", "started_at"], unique=False)

@@ -1,12 +1,13 @@
 import pytest
 
-from sync_server.conflict.constraints import claims_of, suffix_candidates
-from sync_server.conflict.model import Claim, Rule
+from sync_server.conflict.constraints import MAX_ANCESTORS, claims_of
+from sync_server.conflict.model import Claim, Rule, Surroundings
 from sync_server.types import ConflictType, Verdict
 from tests.unit.conflict.builders import (
     FOLDER,
     NOTE,
     SHELF,
+    SPECS,
     a_create,
     a_parent,
     among,
@@ -77,6 +78,32 @@ class TestCycle:
         assert decided(an_update({"parent_id": 2}, spec=FOLDER), a_parent("1"), surroundings=around).disputes == ()
 
 
+class TestDepth:
+    @pytest.mark.parametrize(("above", "rule"), [(MAX_ANCESTORS, None), (MAX_ANCESTORS + 1, Rule.PARENT_TOO_DEEP)])
+    def test_is_bounded_and_repaired_to_the_root(self, above, rule):
+        around = among(*(a_parent(str(index), parent=index - 1 or None) for index in range(1, above + 1)))
+        made = decided(a_create({"name": "n", "parent_id": above}, FOLDER, entity_id="new"), None, surroundings=around)
+        assert [dispute.rule for dispute in made.disputes] == ([] if rule is None else [rule])
+        assert made.data["parent_id"] == (above if rule is None else None)
+
+    def test_of_a_parent_ends_the_walk(self):
+        entities = {a_parent(str(index)).key: a_parent(str(index), parent=index - 1 or None) for index in range(1, 500)}
+        asked = []
+
+        class Asked(dict):
+            def get(self, key, default=None):
+                asked.append(key)
+                return super().get(key, default)
+
+        attempt = a_create({"name": "n", "parent_id": 499}, FOLDER, entity_id="new")
+        decided(attempt, None, surroundings=Surroundings(Asked(entities), {}, specs=SPECS))
+        assert len(asked) <= MAX_ANCESTORS + 1
+
+    def test_of_a_note_is_not_counted(self):
+        around = among(*(a_parent(str(index), parent=index - 1 or None) for index in range(1, 200)))
+        assert decided(a_create({"folder_id": 199}, NOTE), None, surroundings=around).disputes == ()
+
+
 class TestUniqueValue:
     def test_that_another_entity_holds_takes_the_first_free_suffix(self):
         around = among(claims=taken(FOLDER, None, "a", "a (2)"))
@@ -93,8 +120,8 @@ class TestUniqueValue:
         assert outcome.data == {"name": f"{name[:200]} (op-1)"}
 
     def test_with_nothing_free_waits(self):
-        every = dict.fromkeys(suffix_candidates(FOLDER, "s", {"name": "a"}, "op-1"), "other")
-        around = among(claims=taken(FOLDER, None, "a") | every)
+        numbers = [f"a ({number})" for number in range(2, 21)]
+        around = among(claims=taken(FOLDER, None, "a", *numbers, "a (op-1)"))
         outcome = decided(a_create({"name": "a"}, FOLDER), None, surroundings=around)
         assert disputed(outcome) == [(ConflictType.UNIQUE, ("name",), Rule.UNIQUE_TAKEN, True)]
 
@@ -134,10 +161,3 @@ class TestClaims:
     @pytest.mark.parametrize("data", [{}, {"name": None, "parent_id": 1}])
     def test_are_none_without_a_last_value(self, data):
         assert claims_of(FOLDER, "s", data) == ()
-        assert suffix_candidates(FOLDER, "s", data, "op-1") == ()
-
-    def test_of_repairs_run_from_two_to_the_operation(self):
-        values = [claim.value for claim in suffix_candidates(FOLDER, "s", {"name": "a"}, "op-1")]
-        assert (values[0], values[18], values[19], len(values)) == (
-            '[null,"a (2)"]', '[null,"a (20)"]', '[null,"a (op-1)"]', 20,
-        )  # fmt: skip

@@ -5,7 +5,7 @@ from sync_server.conflict.model import Rule
 from sync_server.conflict.resolve import resolve
 from sync_server.errors import ErrorCode
 from sync_server.types import ConflictType, OperationType, Strategy, Verdict
-from tests.unit.conflict.builders import ALONE, CARD, SHELF, a_conflict, a_parent, among, an_entity
+from tests.unit.conflict.builders import ALONE, CARD, FOLDER, SHELF, a_conflict, a_parent, among, an_entity
 
 
 def resolved(conflict, entity, strategy, data=None, *, spec=CARD, surroundings=ALONE):
@@ -134,5 +134,38 @@ class TestConstraint:
 
 
 class TestPurgedEntity:
-    def test_is_not_found(self):
-        assert resolved(a_conflict({}, {}), None, Strategy.CLIENT_WINS).refusal.code is ErrorCode.NOT_FOUND
+    server = {"name": "theirs", "parent_id": None}
+    conflict = a_conflict({"name": "mine"}, server, entity_type="folder", fields=("name",))
+
+    def test_is_not_found_once_its_conflict_is_settled(self):
+        settled = a_conflict({}, {}, is_open=False)
+        assert resolved(settled, None, Strategy.CLIENT_WINS).refusal.code is ErrorCode.NOT_FOUND
+
+    @pytest.mark.parametrize(("strategy", "client_at"), [(Strategy.SERVER_WINS, 6_000), (Strategy.LATEST_WINS, 1)])
+    def test_stays_gone_for_the_server(self, strategy, client_at):
+        conflict = self.conflict._replace(client_modified_at=client_at)
+        outcome = resolved(conflict, None, strategy, spec=FOLDER)
+        assert (outcome.verdict, outcome.data) == (Verdict.APPLIED, None)
+
+    @pytest.mark.parametrize(
+        ("strategy", "chosen", "name"),
+        [
+            (Strategy.CLIENT_WINS, None, "mine"),
+            (Strategy.LATEST_WINS, None, "mine"),
+            (Strategy.MERGE, None, "mine"),
+            (Strategy.MANUAL, {"name": "both"}, "both"),
+        ],
+    )
+    def test_is_made_anew_for_the_client(self, strategy, chosen, name):
+        outcome = resolved(self.conflict, None, strategy, chosen, spec=FOLDER)
+        assert (outcome.verdict, outcome.data) == (Verdict.APPLIED, {"name": name, "parent_id": None})
+
+    def test_is_not_made_anew_of_parts(self):
+        conflict = self.conflict._replace(client_data={"parent_id": None}, server_data={})
+        refusal = resolved(conflict, None, Strategy.CLIENT_WINS, spec=FOLDER).refusal
+        assert refusal.code is ErrorCode.VALIDATION_ERROR
+
+    def test_of_a_delete_that_waits_is_deleted_for_the_client(self):
+        parked = self.conflict._replace(operation_type=OperationType.DELETE, conflict_type=ConflictType.DELETE)
+        outcome = resolved(parked, None, Strategy.CLIENT_WINS, spec=FOLDER)
+        assert (outcome.verdict, outcome.data) == (Verdict.APPLIED, None)

@@ -1,0 +1,31 @@
+"""Takes the data directory and the database for this process alone, and brings the schema up to date."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sync_server.stores.engine import open_engine
+from sync_server.stores.lock import data_dir_lock, database_lock
+from sync_server.stores.migrations import migrate
+from sync_server.stores.sql import Store
+
+
+@contextmanager
+def opened_store(data_dir: Path, database_url: str) -> Iterator[Store]:
+    """The store at the current schema, locked against every other process until the block ends.
+
+    Raises:
+        ConfigurationError: another server uses either, the database is newer than the code, or cannot be used.
+    """
+    with data_dir_lock(data_dir):
+        engine = open_engine(database_url)
+        try:
+            with database_lock(Path(str(engine.url.database))):
+                migrate(engine)
+                store = Store(engine)
+                try:
+                    yield store
+                finally:
+                    store.close()
+        finally:
+            engine.dispose()
