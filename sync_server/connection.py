@@ -97,14 +97,7 @@ class Connection:
         """Do what the passing of time asks for; a connection whose message is being handled is not silent."""
         if self._is_busy or now < self._machine.deadline:
             return
-        for command in self._machine.tick(now):
-            match command:
-                case Send(message):
-                    self.send(message)
-                case Close(code, reason):
-                    self._start_close(code, reason)
-                case Deliver():
-                    pass  # time alone delivers nothing
+        self._say(self._machine.tick(now))
 
     def greeted(self, greeting: Handshake) -> None:
         self.greeting = greeting
@@ -125,21 +118,25 @@ class Connection:
 
     def close(self, code: CloseCode, reason: str, *, retry_after_ms: int = 0) -> None:
         """Say goodbye and close; harmless when it is closing already."""
-        for command in self._machine.close(code, reason, retry_after_ms=retry_after_ms):
-            match command:
-                case Send(message):
-                    self.send(message)
-                case Close(close_code, close_reason):
-                    self._start_close(close_code, close_reason)
-                case Deliver():
-                    pass  # a close delivers nothing
+        self._say(self._machine.close(code, reason, retry_after_ms=retry_after_ms))
 
     def drain(self, *, retry_after_ms: int) -> None:
         """Send the client elsewhere, after the answer to what it has asked already."""
         if self._is_busy:
             self._leave_after_ms = retry_after_ms
         else:
-            self.close(CloseCode.DRAINING, "the server restarts", retry_after_ms=retry_after_ms)
+            self._say(self._machine.drain(retry_after_ms=retry_after_ms))
+
+    def _say(self, commands: list[Command]) -> None:
+        """Carry out what the machine says of itself; only a frame makes it deliver something."""
+        for command in commands:
+            match command:
+                case Send(message):
+                    self.send(message)
+                case Close(code, reason):
+                    self._start_close(code, reason)
+                case Deliver():
+                    pass
 
     async def _make_room(self) -> None:
         """Take no further frame before the answers to earlier ones are read: they would pile up (promise P11)."""
