@@ -14,7 +14,8 @@ from sync_server.types import UserId
 SECRET = "a secret for benchmarks, at least 32 bytes"
 TIMEOUT_S = 30.0
 """The bound of every wait for something that must come."""
-RECEIVE_BYTES = 1 << 20
+RECEIVE_BYTES = 1 << 16
+"""Read at once. A buffer of a megabyte for each small frame costs more than the frame, and the reader is the limit."""
 WAVE = 100
 """How many connections are opened at a time: fewer than a listening socket's backlog holds."""
 

@@ -4,6 +4,7 @@ Subscribers are clients of one user. One thread reads all of their sockets and c
 the subscribers, spread over all, are read frame by frame for their latencies. Server and client share one clock.
 """
 
+import json
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from bench.figures import Extent, Figure, command, percentile
 from bench.machine import CLIENT_CORE, cpu_s, pinned
 from bench.notes import create_frames
-from bench.peers import TIMEOUT_S, Peer, Poll, masked, open_bare, open_clients
+from bench.peers import RECEIVE_BYTES, TIMEOUT_S, Peer, Poll, masked, open_bare, open_clients
 from bench.servers import Served, bare_server, sync_server
 
 TITLE = "Pushes"
@@ -26,7 +27,7 @@ MOST_FRAMES_PER_S = 300
 """For how many frames of a writer that goes as fast as it can."""
 DRAIN_S = 10
 """How long what is on its way may still take when the writer has stopped."""
-_MODIFIED = re.compile(rb'"title":"Note number (\d+)".*?"modified_at":"([^"]+)"')
+_CHANGE = re.compile(rb'"seq":(\d+).*?"title":"Note number (\d+)"')
 
 
 class Pace(NamedTuple):
@@ -74,7 +75,8 @@ def measure(extent: Extent, directory: Path) -> Iterator[Figure]:
 
 def _paced(pace: Pace, seconds: int, directory: Path) -> Iterator[Figure]:
     name = f"{pace.changes_per_s} changes/s to {pace.subscribers} subscribers: "
-    with sync_server(directory) as served:
+    log = directory.with_suffix(".log")
+    with sync_server(directory, log=log) as served:
         writer, subscribers = _audience(served, pace.subscribers, batches=False)
         frames = create_frames("writer", writer.cursor, pace.changes_per_s * seconds, each=1)
         crowd = Crowd(subscribers, watched=WATCHED)
@@ -85,11 +87,11 @@ def _paced(pace: Pace, seconds: int, directory: Path) -> Iterator[Figure]:
         relayed = [_numbered(crowd.first_payload, number) for number in range(len(frames))]
         raw_sent_at, raw_busy = raw.follow(bare, relayer, relayed, seconds)
     yield Figure(name + "delivered", crowd.counted, "changes", len(frames) * pace.subscribers, "all")
+    since_commit = crowd.since_commit_ms(_commit_moments(log))
     through, raw_through = crowd.since_sent_ms(sent_at), raw.since_sent_ms(raw_sent_at)
     for percent in (50, 99):
         target = pace.target if percent == 50 else ""
-        since_commit = percentile(crowd.since_commit_ms(), percent)
-        yield Figure(f"  commit to socket p{percent}", since_commit, "ms", None, target)
+        yield Figure(f"  commit to socket p{percent}", percentile(since_commit, percent), "ms", None, target)
         label = f"  write to socket p{percent} (raw: no database)"
         yield Figure(label, percentile(through, percent), "ms", percentile(raw_through, percent))
     yield Figure("  processor of the server", 100 * busy / seconds, "% of a core", 100 * raw_busy / seconds)
@@ -123,7 +125,7 @@ class Crowd:
                 self.counted += payload.count(MARK)
                 self._arrived.append((payload, now))
             return
-        data = self._tails[peer] + peer.socket.recv(1 << 20)
+        data = self._tails[peer] + peer.socket.recv(RECEIVE_BYTES)
         self.counted += data.count(MARK)
         self._tails[peer] = data[1 - len(MARK) :]
 
@@ -156,19 +158,26 @@ class Crowd:
         poll.close()
         return sent_at, busy
 
-    def since_commit_ms(self) -> list[float]:
-        """Arrival minus `modified_at`, the start of the transaction in whole ms: decision and fsync are within."""
-        return [(now - moment) * 1000 for _, moment, now in self._seen()]
+    def since_commit_ms(self, committed_at: dict[int, float]) -> list[float]:
+        """Arrival minus the moment at which the server had the change on its disk."""
+        return [(now - committed_at[seq]) * 1000 for seq, _, now in self._seen()]
 
     def since_sent_ms(self, sent_at: dict[int, float]) -> list[float]:
         """Arrival minus the moment at which the writer sent the change."""
-        return [(now - sent_at[number]) * 1000 for number, _, now in self._seen()]
+        return [(now - sent_at[number]) * 1000 for _, number, now in self._seen()]
 
-    def _seen(self) -> Iterator[tuple[int, float, float]]:
+    def _seen(self) -> Iterator[tuple[int, int, float]]:
+        """Of each change that a watched subscriber got: its seq, its note's number, when it arrived."""
         for payload, now in self._arrived:
-            found = _MODIFIED.search(payload)
+            found = _CHANGE.search(payload)
             assert found is not None  # what subscribers get are changes of notes
-            yield int(found[1]), datetime.fromisoformat(found[2].decode()).timestamp(), now
+            yield int(found[1]), int(found[2]), now
+
+
+def _commit_moments(log: Path) -> dict[int, float]:
+    """When the server was done with each commit, by its newest change, as its log tells it."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if '"round_committed"' in line]
+    return {line["head_seq"]: datetime.fromisoformat(line["timestamp"]).timestamp() for line in lines}
 
 
 def _numbered(payload: bytes, number: int) -> bytes:

@@ -6,9 +6,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from bench.machine import SERVER_CORE, pinned
 from bench.peers import SECRET
@@ -36,11 +36,20 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def sync_server(data_dir: Path, **settings: str) -> Iterator[Served]:
-    """The server as people start it, on the server's core, until the block ends."""
+def sync_server(data_dir: Path, *, log: Path | None = None) -> Iterator[Served]:
+    """The server as people start it, on the server's core, until the block ends.
+
+    Args:
+        log: a new file for everything that the server has to log; by default warnings go to standard error.
+    """
     port = _free_port()
-    environment = {**_inherited(), **_SETTINGS, "SYNC_DATA_DIR": str(data_dir), "SYNC_PORT": str(port), **settings}
-    with _process([sys.executable, "run_server.py"], environment, ready=b"ws://") as pid:
+    environment = {**_inherited(), **_SETTINGS, "SYNC_DATA_DIR": str(data_dir), "SYNC_PORT": str(port)}
+    if log is not None:
+        environment |= {"SYNC_LOG_LEVEL": "debug", "SYNC_LOG_FORMAT": "json"}
+    with (
+        log.open("w") if log is not None else nullcontext() as errors,
+        _process([sys.executable, "run_server.py"], environment, ready=b"ws://", errors=errors) as pid,
+    ):
         yield Served(port, pid)
 
 
@@ -53,9 +62,11 @@ def bare_server() -> Iterator[Served]:
 
 
 @contextmanager
-def _process(command: list[str], environment: dict[str, str], *, ready: bytes) -> Iterator[int]:
+def _process(
+    command: list[str], environment: dict[str, str], *, ready: bytes, errors: IO[str] | None = None
+) -> Iterator[int]:
     with pinned(SERVER_CORE):  # a process begins on the cores of its parent
-        process = subprocess.Popen(command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE)
+        process = subprocess.Popen(command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors)
     assert process.stdout is not None
     try:
         if not any(ready in line for line in process.stdout):

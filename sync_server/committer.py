@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -152,7 +152,11 @@ class Committer:
             self._processing = jobs
             outcome = self._commit(jobs)
             metrics.ROUND_SECONDS.observe(monotonic_s() - started)
-            metrics.ROUND_OPERATIONS.observe(sum(map(_size, jobs)))
+            operations = sum(map(_size, jobs))
+            metrics.ROUND_OPERATIONS.observe(operations)
+            for made in outcome[1]:
+                if made.updates:
+                    _log.debug("round_committed", operations=operations, head_seq=made.updates[-1].seq)
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._deliver, jobs, *outcome)
 
@@ -257,13 +261,8 @@ def _size(job: _Job) -> int:
 
 
 def _count(results: Sequence[Decided]) -> None:
-    verdicts: dict[Verdict, int] = {}
-    for result in results:
-        if result.duplicate:
-            metrics.DUPLICATES.inc()
-        else:
-            verdict = result.decision.verdict
-            verdicts[verdict] = verdicts.get(verdict, 0) + 1
+    verdicts = Counter(result.decision.verdict for result in results if not result.duplicate)
+    metrics.DUPLICATES.inc(len(results) - verdicts.total())
     for verdict, count in verdicts.items():
         _OPERATIONS[verdict].inc(count)
 
