@@ -161,16 +161,15 @@ def token(user_id: UserId, ttl_s: int, **flags: str | None) -> None:
 def migrate(**flags: str | None) -> None:
     """Bring the database to the current schema and stop.
 
-    `serve` does the same before it listens. A database that a newer version has written is refused.
+    `serve` does the same before it listens. A database that a newer version has written is refused. The server must be
+    stopped.
     """
-    from sync_server.stores.engine import open_engine  # noqa: PLC0415  the other commands start faster without
-    from sync_server.stores.migrations import migrate as run  # noqa: PLC0415
+    from sync_server.stores.migrations import migrate as run  # noqa: PLC0415  the other commands start faster without
+    from sync_server.stores.opening import locked_engine  # noqa: PLC0415
 
-    engine = open_engine(load_settings(_given(flags)).effective_database_url)
-    try:
+    settings = load_settings(_given(flags))
+    with locked_engine(settings.data_dir, settings.effective_database_url) as engine:
         click.echo(f"The database is at schema {run(engine)}.")
-    finally:
-        engine.dispose()
 
 
 @commands.command("new-epoch")

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from sync_server.stores.engine import open_engine
 from sync_server.stores.lock import data_dir_lock, database_lock
 from sync_server.stores.migrations import migrate
@@ -11,21 +13,32 @@ from sync_server.stores.sql import Store
 
 
 @contextmanager
-def opened_store(data_dir: Path, database_url: str) -> Iterator[Store]:
-    """The store at the current schema, locked against every other process until the block ends.
+def locked_engine(data_dir: Path, database_url: str) -> Iterator[Engine]:
+    """The database, locked against every other process until the block ends.
 
     Raises:
-        ConfigurationError: another server uses either, the database is newer than the code, or cannot be used.
+        ConfigurationError: another server uses the directory or the database, or one of them cannot be used.
     """
     with data_dir_lock(data_dir):
         engine = open_engine(database_url)
         try:
             with database_lock(Path(str(engine.url.database))):
-                migrate(engine)
-                store = Store(engine)
-                try:
-                    yield store
-                finally:
-                    store.close()
+                yield engine
         finally:
             engine.dispose()
+
+
+@contextmanager
+def opened_store(data_dir: Path, database_url: str) -> Iterator[Store]:
+    """The store at the current schema, locked against every other process until the block ends.
+
+    Raises:
+        ConfigurationError: see `locked_engine`; or the database is newer than the code.
+    """
+    with locked_engine(data_dir, database_url) as engine:
+        migrate(engine)
+        store = Store(engine)
+        try:
+            yield store
+        finally:
+            store.close()

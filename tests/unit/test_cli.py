@@ -16,6 +16,7 @@ from sync_server.auth import Authenticator
 from sync_server.clock import now_ms
 from sync_server.config import Settings, flag_name, variable_name
 from sync_server.secret import SECRET_FILE_NAME
+from sync_server.stores.opening import opened_store
 
 SECRET = "correct-horse-battery-staple-0123456789"
 ROOT = Path(__file__).parents[2]
@@ -219,6 +220,13 @@ class TestMigrate:
         assert result.exit_code == 0
         assert result.stdout.startswith("The database is at schema ")
         assert (tmp_path / "new" / "sync.db").exists()
+
+    def test_leaves_a_database_that_a_server_uses_alone(self, run: Run, tmp_path: Path) -> None:
+        with opened_store(tmp_path, f"sqlite:///{tmp_path / 'sync.db'}"):
+            result = run("migrate", "--data-dir", str(tmp_path))
+
+        assert result.exit_code != 0
+        assert "another server uses" in result.stderr
 
 
 class TestMain:
