@@ -84,10 +84,11 @@ def _seconds_raw(directory: Path, count: int) -> float:
         while after < count:
             rows = connection.execute(
                 "SELECT seq, space_id, entity_type, entity_id, version, deleted, data, updated_at, modified_by, "
-                "created_seq FROM entities WHERE space_id = 'u-1' AND seq > ? AND deleted = 0 ORDER BY seq LIMIT ?",
+                "created_seq FROM entities WHERE space_id = 'u-1' AND created_seq > ? AND deleted = 0 "
+                "ORDER BY created_seq LIMIT ?",
                 (after, PAGE),
             ).fetchall()
-            after = rows[-1][0]
+            after = rows[-1][-1]
         taken = time.perf_counter() - began
     connection.close()
     return taken

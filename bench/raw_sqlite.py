@@ -138,7 +138,8 @@ def _add_operation(rows: Rows, user: str, sync_id: str, number: int, entity: int
     body_hash = hashlib.blake2b(text.encode(), digest_size=16).digest()
     rows.entities.append(("note", entity_id, f"u-{user}", version, text, 0, moment, moment, user, number, number))
     seen = (number, f"u-{user}", "note", entity_id, version, "create", text, previous, None, "created")
-    rows.changes.append((*seen, moment, moment, user, "client", operation_id))
+    earlier = 0 if entity == number else entity
+    rows.changes.append((*seen, moment, moment, user, "client", operation_id, earlier))
     meant = (user, "client", operation_id, body_hash, sync_id, "create", "note", entity_id)
     rows.operations.append((*meant, "applied", "created", version, number, None, None, None, None, None, 0, moment))
 

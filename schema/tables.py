@@ -59,9 +59,10 @@ entities = Table(
     Column("modified_by", String, nullable=False),
     Column("created_seq", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    Index("entities_by_seq", "space_id", "seq"),
+    Index("entities_by_creation", "space_id", "created_seq"),
     sqlite_with_rowid=False,
 )
+"""`seq` is the entity's last change, the head of its chain. No index has it: an update would move its entry."""
 
 parents = Table(
     "parents",
@@ -94,9 +95,11 @@ changes = Table(
     Column("modified_by", String, nullable=False),
     Column("client_id", String, nullable=False),
     Column("operation_id", String, nullable=False),
+    Column("previous_seq", BigInteger, nullable=False, server_default="0"),
     Index("changes_by_space", "space_id", "seq"),
-    Index("changes_by_entity", "entity_type", "entity_id", "version"),
 )
+"""`previous_seq` is the change before of the same entity, 0 for its first: its history is a chain, and no index by
+entity has to be written to at a random place for each change."""
 
 operations = Table(
     "operations",

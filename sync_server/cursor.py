@@ -18,8 +18,8 @@ class ScanKind(StrEnum):
 class Scan(NamedTuple):
     """Rows that come from the entities and not from the log, while the log waits at the cursor's seq.
 
-    A snapshot tells every live entity last changed in (after, until], of one space or of all of them: what changes
-    meanwhile moves beyond `until`, where the log tells it. A revoked scan tells deletes of one lost space.
+    A snapshot tells every live entity created in (after, until], of one space or of all of them, as it is when its page
+    is read; what happens after `until` the log tells as well. A revoked scan tells deletes of one lost space.
     """
 
     kind: ScanKind

@@ -1,5 +1,6 @@
 """The durable records that a round leaves of its operations: verdicts, and the syncs that count them."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from sync_server.conflict.model import Refusal, Rule
@@ -28,15 +29,19 @@ def decision_of(  # noqa: PLR0913  one row of a table
     Args:
         change: which change of the round it made; until `numbered`, `seq` holds that as `-1 - change`.
     """
-    retries = order.retry_of.retry_count + 1 if order.retry_of is not None else 0
-    created_at = order.retry_of.created_at if order.retry_of is not None else now
+    retries, created_at = 0, now
+    if order.retry_of is not None:
+        retries, created_at = order.retry_of.retry_count + 1, order.retry_of.created_at
+    code, error, details = None, None, None
+    if refusal is not None:
+        code, error, details = refusal.code, refusal.message, dict(refusal.details)
+    entity_id, version = order.entity_id, None
+    if entity is not None:
+        entity_id, version = entity.entity_id, entity.version
     return Decision(
         batch.user_id, batch.client_id, order.operation_id, order.body_hash, batch.sync_id, order.operation_type,
-        order.entity_type, entity.entity_id if entity is not None else order.entity_id, verdict, rule,
-        entity.version if entity is not None else None, Seq(-1 - change) if change is not None else None, conflict_id,
-        refusal.code if refusal is not None else None, refusal.message if refusal is not None else None,
-        dict(refusal.details) if refusal is not None else None, dump(order.raw) if not verdict.is_success else None,
-        retries, created_at,
+        order.entity_type, entity_id, verdict, rule, version, Seq(-1 - change) if change is not None else None,
+        conflict_id, code, error, details, None if verdict.is_success else dump(order.raw), retries, created_at,
     )  # fmt: skip
 
 
@@ -50,8 +55,8 @@ def numbered(result: Decided, numbers: Sequence[Seq]) -> Decided:
     decision = result.decision
     if decision.seq is None or decision.seq >= 0:
         return result
-    # built anew by position: `_replace` costs several times as much, for each operation
-    with_number = Decision(*decision[:11], numbers[-1 - decision.seq], *decision[12:])
+    # made anew from its parts: `_replace` costs twice as much, for each operation
+    with_number = Decision._make((*decision[:11], numbers[-1 - decision.seq], *decision[12:]))
     return Decided(with_number, result.data, result.conflicts, result.duplicate)
 
 
@@ -69,9 +74,10 @@ def counted(
     """
     fresh = [result.decision for result in results if not result.duplicate]
     retried = sum(order.retry_of is not None for order in batch.orders)
-    succeeded = sum(decision.verdict.is_success for decision in fresh)
-    parked = sum(decision.verdict is Verdict.CONFLICT for decision in fresh)
-    settled = sum(decision.verdict.is_success and decision.conflict_id is not None for decision in fresh)
+    verdicts = Counter(decision.verdict for decision in fresh)
+    succeeded = sum(count for verdict, count in verdicts.items() if verdict.is_success)
+    parked = verdicts[Verdict.CONFLICT]
+    settled = sum(decision.conflict_id is not None and decision.verdict.is_success for decision in fresh)
     record = SyncRecord(
         batch.sync_id, batch.user_id, batch.client_id, SyncStatus.SYNCING, now, None, len(fresh) - retried, succeeded,
         len(fresh) - succeeded - retried, parked + settled, batch.entity_types, None,
@@ -105,7 +111,7 @@ def _final_status(record: SyncRecord, *, has_conflicts: bool) -> SyncStatus:
 
 def request_status(results: Sequence[Decided]) -> SyncStatus:
     """The `status` of a sync response (protocol, section 3)."""
-    verdicts = [result.decision.verdict for result in results]
+    verdicts = {result.decision.verdict for result in results}
     if Verdict.CONFLICT in verdicts:
         return SyncStatus.CONFLICT
     if verdicts and not any(verdict.is_success for verdict in verdicts):

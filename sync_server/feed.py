@@ -12,10 +12,10 @@ from sync_server.cursor import Cursor, Scan, ScanKind
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.memberships import Memberships, Places, followed
 from sync_server.protocol.messages import ResetReason
-from sync_server.records import Change, Head, Membership, Update
-from sync_server.stores.reader import Reader, SpaceScan
+from sync_server.records import Head, Membership, Update
+from sync_server.stores.reader import Placed, Reader, SpaceScan
 from sync_server.stores.sql import Store, StoreError
-from sync_server.types import ClientId, Millis, OperationType, Seq, SpaceId, UserId
+from sync_server.types import ClientId, Millis, Seq, SpaceId, UserId
 
 T = TypeVar("T")
 MEMBER = "member"
@@ -28,6 +28,10 @@ PAGE_CHARACTERS = 1_000_000
 
 RECENT_LOOK = 500
 """Changes in memory that a page looks through, however few it may tell: most of them may be of others."""
+
+
+NEWEST_LOOK = 10_000
+"""Rows of the log that a page of newest states reads at most, however few of them are still the newest."""
 
 
 RECENT_CHARACTERS = 64_000_000
@@ -216,27 +220,21 @@ class Feed:
             raise CommandError(ErrorCode.SYNC_ERROR, message, retry_after_ms=1_000) from error
 
 
-def update_of(change: Change) -> Update:
-    deleted = change.operation_type is OperationType.DELETE
-    return Update(
-        change.seq, change.space_id, change.entity_type, change.entity_id, change.version, change.operation_type.value,
-        None if deleted else change.data, change.modified_at, change.modified_by, change.client_id,
-    )  # fmt: skip
-
-
 def _page(reader: Reader, viewer: Viewer, cursor: Cursor, limit: int, until: Seq | None, *, newest_only: bool) -> Page:
     head = reader.head()
     places = {p.space_id: p for p in reader.memberships(viewer.user_id) if viewer.follows(p.space_id)}
     cursor, resets = _anchored(cursor, head)
     page = Page([], cursor, True, resets)
     end = until if until is not None else head.head_seq
-    while not page.updates and page.has_more:
+    while page.has_more:
         if page.cursor.scan is not None:
             step = _scan_page(reader, viewer, page.cursor, places, limit)
         else:
             step = _log_page(reader, viewer, page.cursor, places, end, limit, newest_only=newest_only)
         has_more = step.cursor.scan is not None or step.cursor.seq < end
         page = step._replace(resets=(*page.resets, *step.resets), has_more=has_more)
+        if page.updates or newest_only:  # one look at the newest states may read much that it does not tell
+            break
     return page
 
 
@@ -266,21 +264,15 @@ def _scan_page(reader: Reader, viewer: Viewer, cursor: Cursor, places: Places, l
     scan = cursor.scan
     assert scan is not None  # the caller looked
     place = places.get(scan.space_id) if scan.space_id is not None else None
+    found: list[Placed] = []
     if scan.kind is ScanKind.SNAPSHOT:
-        rows = reader.states(
-            _snapshot_scans(scan, places),
-            until=scan.until,
-            entity_types=viewer.entity_types,
-            limit=limit,
-            live_only=True,
-        )
+        scans = _snapshot_scans(scan, places)
+        found = reader.snapshot(scans, until=scan.until, entity_types=viewer.entity_types, limit=limit)
     elif place is not None and place.role is None:
-        rows = reader.revoked_states(place.space_id, after=scan.after, revoked_at=place.seq, limit=limit)
-    else:
-        rows = []
-    found, rows = rows, _fitting(rows)
+        found = reader.revoked(place.space_id, after=scan.after, revoked_at=place.seq, limit=limit)
+    rows = _fitting([placed.update for placed in found])
     is_last = len(found) < limit and len(rows) == len(found)
-    rest = None if is_last else scan._replace(after=rows[-1].seq)
+    rest = None if is_last else scan._replace(after=found[len(rows) - 1].position)
     return Page(rows, cursor._replace(scan=rest), True, is_snapshot=scan.kind is ScanKind.SNAPSHOT, is_scan=True)
 
 
@@ -297,6 +289,8 @@ def _log_page(
     reader: Reader, viewer: Viewer, cursor: Cursor, places: Places, end: Seq, limit: int, *, newest_only: bool
 ) -> Page:
     """Changes up to the next grant or revocation of the reader; having reached that, the cursor scans its space."""
+    if newest_only:
+        end = min(end, Seq(cursor.seq + NEWEST_LOOK))
     events = sorted((p for p in places.values() if cursor.seq < p.seq <= end), key=lambda place: place.seq)
     bound = events[0].seq if events else end
     scans = [
@@ -305,7 +299,7 @@ def _log_page(
         if place.role is not None and place.seq < bound
     ]
     if newest_only:
-        found = reader.states(scans, until=bound, entity_types=viewer.entity_types, limit=limit, live_only=False)
+        found = reader.newest(scans, until=bound, entity_types=viewer.entity_types, limit=limit)
         wanted = rows = _fitting(found)
     else:
         found = reader.updates(scans, until=bound, entity_types=viewer.entity_types, limit=limit)

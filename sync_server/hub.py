@@ -17,7 +17,7 @@ import structlog
 from sync_server import metrics
 from sync_server.cursor import Cursor, format_cursor
 from sync_server.errors import CloseCode, CommandError
-from sync_server.feed import MEMBER, Feed, Page, Viewer, update_of
+from sync_server.feed import MEMBER, Feed, Page, Viewer
 from sync_server.memberships import Places, followed
 from sync_server.orders import Committed
 from sync_server.protocol.codec import Codec
@@ -95,7 +95,7 @@ class Subscriber:
 class _Round(NamedTuple):
     """One transaction on its way to the followers."""
 
-    updates: list[Update]
+    updates: Sequence[Update]
     conflicts: tuple[Conflict, ...]
     settled: tuple[tuple[Conflict, int | None], ...]
 
@@ -202,7 +202,7 @@ class Hub:
 
     def publish(self, committed: Committed) -> None:
         """Take in what a transaction committed. Never waits and never raises for a subscriber's sake."""
-        updates = [update_of(change) for change in committed.changes]
+        updates = committed.updates
         if updates:
             self._feed.advance(updates)
             metrics.HEAD_SEQ.set(updates[-1].seq)

@@ -1,5 +1,7 @@
 """Integer ids of entities, handed out from blocks that are reserved in the database."""
 
+from collections.abc import Iterator
+
 from sync_server.stores.writer import Writer
 from sync_server.types import EntityId, EntityType
 
@@ -14,15 +16,14 @@ class IdBlocks:
     """
 
     def __init__(self) -> None:
-        self._blocks: dict[EntityType, range] = {}
+        self._blocks: dict[EntityType, Iterator[int]] = {}
 
     def next_id(self, writer: Writer, entity_type: EntityType) -> EntityId:
-        block = self._blocks.get(entity_type, range(0))
-        if not block:
-            first = writer.reserve_ids(entity_type, BLOCK)
-            block = range(first, first + BLOCK)
-        self._blocks[entity_type] = block[1:]
-        return EntityId(str(block[0]))
+        number = next(self._blocks.get(entity_type, iter(())), None)
+        if number is None:
+            number = writer.reserve_ids(entity_type, BLOCK)
+            self._blocks[entity_type] = iter(range(number + 1, number + BLOCK))
+        return EntityId(str(number))
 
     def forget(self) -> None:
         self._blocks.clear()

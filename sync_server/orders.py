@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from sync_server.conflict.model import Refusal
-from sync_server.records import Change, Conflict, Decision
+from sync_server.records import Conflict, Decision, Update
 from sync_server.types import (
     ClientId,
     ConflictId,
@@ -57,7 +57,7 @@ class Batch(NamedTuple):
     """The space of an operation that names none."""
     atomic: bool = False
     is_last: bool = True
-    entity_types: tuple[str, ...] = ()
+    entity_types: tuple[EntityType, ...] = ()
 
 
 class Decided(NamedTuple):
@@ -72,7 +72,7 @@ class Decided(NamedTuple):
 class Committed(NamedTuple):
     """What a transaction made true, in seq order: the only source of pushes (promise P6)."""
 
-    changes: tuple[Change, ...] = ()
+    updates: tuple[Update, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     """Conflicts that were met, open or settled by a rule."""
     settled: tuple[tuple[Conflict, int | None], ...] = ()

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from schema.entity import EntitySpec
 from schema.registry import Registry
 from sync_server.conflict.constraints import MAX_ANCESTORS, claims_of
 from sync_server.conflict.model import Claim
@@ -10,7 +9,7 @@ from sync_server.orders import Batch, Decided, Order
 from sync_server.records import Decision, DecisionKey, EntityKey
 from sync_server.stores.reader import Reader
 from sync_server.stores.writer import dump
-from sync_server.types import EntityId, EntityType, Json, OperationType, SpaceId, UserId, parse_id
+from sync_server.types import EntityId, EntityType, OperationType, SpaceId, UserId, parse_id
 from sync_server.working import Working
 
 
@@ -35,13 +34,16 @@ class Preload:
         working.conflicts |= self._reader.conflicts({o.conflict_id for _, o in orders if o.conflict_id is not None})
         conflicts = list(working.conflicts.values())
         keys = {EntityKey(c.entity_type, c.entity_id) for c in conflicts}
+        moved: set[EntityKey] = set()
         for _, order in orders:
-            keys.update(self._touched(order))
+            self._add_touched(order, keys, moved)
         working.entities.load(keys)
-        working.entities.load(self._reader.ancestors(self._moved(orders), depth=MAX_ANCESTORS))
-        self._load_children(orders)
-        working.revisions = self._reader.revisions(self._stale(orders))
-        working.claims.load(self._likely_claims(orders))
+        working.entities.load(self._reader.ancestors(moved, depth=MAX_ANCESTORS))
+        named = [(batch, order) for batch, order in orders if order.entity_id is not None]
+        self._load_children(named)
+        working.revisions = self._reader.revisions(self._stale(named))
+        if any(self._registry[entity_type].unique for batch in batches for entity_type in batch.entity_types):
+            working.claims.load(self._likely_claims(orders))
         self._load_roles(orders)
 
     def _load_decisions(self, orders: Iterable[tuple[Batch, Order]]) -> None:
@@ -76,22 +78,19 @@ class Preload:
             if revision.version == version and revision.operation_type is not OperationType.DELETE
         }
 
-    def _touched(self, order: Order) -> Iterable[EntityKey]:
+    def _add_touched(self, order: Order, keys: set[EntityKey], moved: set[EntityKey]) -> None:
+        """Add the entities that the order names; to `moved` those that get a child of their own type."""
         if order.entity_type is None:
             return
         if order.entity_id is not None:
-            yield EntityKey(order.entity_type, order.entity_id)
-        yield from _parents(self._registry[order.entity_type], order.fields)
-
-    def _moved(self, orders: Iterable[tuple[Batch, Order]]) -> set[EntityKey]:
-        """The new parents of entities that move within a tree of their own type."""
-        return {
-            parent
-            for _, order in orders
-            if order.entity_type is not None
-            for parent in _parents(self._registry[order.entity_type], order.fields)
-            if parent.entity_type == order.entity_type
-        }
+            keys.add(EntityKey(order.entity_type, order.entity_id))
+        for name, reference in self._registry[order.entity_type].references.items():
+            value = order.fields.get(name)
+            if isinstance(value, int | str):
+                parent = EntityKey(EntityType(reference.entity_type), EntityId(parse_id(value)))
+                keys.add(parent)
+                if parent.entity_type == order.entity_type:
+                    moved.add(parent)
 
     def _load_children(self, orders: Iterable[tuple[Batch, Order]]) -> None:
         deleted = {
@@ -114,8 +113,10 @@ class Preload:
         """From which version on the history of each entity is needed."""
         since: dict[EntityKey, int] = {}
         for _, order in orders:
+            if order.entity_type is None or order.entity_id is None:
+                continue
             base = base_version(order)
-            if order.entity_type is None or order.entity_id is None or base is None:
+            if base is None:
                 continue
             key = EntityKey(order.entity_type, order.entity_id)
             entity = self._working.entities.get(key)
@@ -136,9 +137,10 @@ class Preload:
                 yield from claims_of(spec, space_id, data)
 
     def _load_roles(self, orders: Iterable[tuple[Batch, Order]]) -> None:
-        pairs: set[tuple[SpaceId, UserId]] = set()
+        pairs: set[tuple[SpaceId, UserId]] = {(batch.home, batch.user_id) for batch, _ in orders}
         for batch, order in orders:
-            pairs.add((order.space_id if order.space_id is not None else batch.home, batch.user_id))
+            if order.space_id is not None:
+                pairs.add((order.space_id, batch.user_id))
             if order.entity_type is not None and order.entity_id is not None:
                 entity = self._working.entities.get(EntityKey(order.entity_type, order.entity_id))
                 if entity is not None:
@@ -152,13 +154,6 @@ class Preload:
 def referenced_types(registry: Registry) -> frozenset[str]:
     """The types that others refer to: deleting one of them concerns its children."""
     return frozenset(reference.entity_type for spec in registry.values() for reference in spec.references.values())
-
-
-def _parents(spec: EntitySpec, fields: Json) -> Iterable[EntityKey]:
-    for name, reference in spec.references.items():
-        value = fields.get(name)
-        if isinstance(value, int | str):
-            yield EntityKey(EntityType(reference.entity_type), EntityId(parse_id(value)))
 
 
 def base_version(order: Order) -> int | None:

@@ -1,6 +1,7 @@
 """The rows that travel between the engine, the stores and the doors. Values only; no behaviour beyond naming."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from sync_server.errors import ErrorCode
 from sync_server.types import (
@@ -72,6 +73,8 @@ class Change(NamedTuple):
     modified_by: UserId
     client_id: ClientId
     operation_id: OperationId
+    previous_seq: Seq
+    """The change before of the same entity, 0 for its first."""
 
     @property
     def key(self) -> EntityKey:
@@ -142,6 +145,15 @@ class Update(NamedTuple):
     modified_by: UserId
     client_id: ClientId
     reason: str | None = None
+
+
+def update_of(change: Sequence[Any]) -> Update:
+    """A row of the log, its columns in the order of `Change`, as a feed tells it."""
+    data = None if change[5] == _DELETE else change[6]
+    return Update._make((*change[:6], data, *change[11:14], None))
+
+
+_DELETE = OperationType.DELETE.value
 
 
 class Decision(NamedTuple):

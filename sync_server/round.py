@@ -25,17 +25,18 @@ from sync_server.types import (
     Millis,
     OperationType,
     Role,
-    Seq,
     SpaceId,
     Strategy,
     SyncStatus,
     Verdict,
     format_id,
 )
-from sync_server.working import Origin, Working
+from sync_server.working import Working
 
 SERVER_CLIENT = ClientId("")
 """The client of changes that the server makes itself; pushed to everybody, the author too."""
+_CREATE, _READ = OperationType.CREATE, OperationType.READ
+_WRITES = frozenset({OperationType.CREATE, OperationType.UPDATE, OperationType.DELETE})
 _NOT_FOUND = Refusal(ErrorCode.NOT_FOUND, "There is no such entity.", {})
 _ID_TAKEN = Refusal(ErrorCode.CONFLICT, "The entity is gone, and its id is taken.", {"field": "entity_id"})
 _FORBIDDEN = Refusal(ErrorCode.FORBIDDEN, "Your role in this space does not allow writing.", {})
@@ -77,10 +78,10 @@ class Round:
         admitted = [batch for index, batch in enumerate(batches) if index not in refused]
         Preload(self._writer, self._registry, self._working).load(admitted)
         decided = {id(batch): self._decide_batch(batch) for batch in admitted}
-        changes, numbers = self._working.save(self._writer)
-        verdicts = self._save(admitted, decided, numbers, syncs)
+        updates = self._working.save(self._writer)
+        verdicts = self._save(admitted, decided, syncs)
         self.committed = Committed(
-            changes,
+            updates,
             tuple(self._working.conflicts[conflict_id] for conflict_id in self._working.met),
             tuple((self._working.conflicts[key], version) for key, version in self._working.settled.items()),
         )
@@ -105,14 +106,14 @@ class Round:
         prior = self._working.decided.get(key)
         if prior is None or _is_due(order, prior.decision):
             prior = self._decide(batch, order, created)
-            if order.operation_type is not OperationType.READ:
+            if order.operation_type is not _READ:
                 self._working.decided[key] = prior
         elif prior.decision.body_hash != order.body_hash:
             return rejected(batch, order, self._now, _OTHER_BODY)._replace(duplicate=True)
         else:
             prior = self._repeated(batch, prior)
         decision = prior.decision
-        if order.operation_type is OperationType.CREATE and decision.entity_id is not None:
+        if order.operation_type is _CREATE and decision.entity_id is not None:
             created[order.operation_id] = decision.entity_id
         return prior
 
@@ -132,13 +133,9 @@ class Round:
             return rejected(batch, order, self._now, order.refusal)
         try:
             order = self._with_references(order, created)
-            match order.operation_type:
-                case OperationType.READ:
-                    return self._read(batch, order)
-                case OperationType.RESOLVE:
-                    return self._resolve(batch, order)
-                case _:
-                    return self._write(batch, order)
+            if order.operation_type in _WRITES:
+                return self._write(batch, order)
+            return self._read(batch, order) if order.operation_type is _READ else self._resolve(batch, order)
         except CommandError as error:
             return rejected(batch, order, self._now, Refusal(error.code, error.message, error.details))
 
@@ -147,18 +144,19 @@ class Round:
         if order.entity_ref is not None:
             order = order._replace(entity_id=_created(order.entity_ref, created, "entity_id"), entity_ref=None)
         names = self._registry[order.entity_type].references if order.entity_type is not None else ()
-        refs = {name: value["ref"] for name in names if isinstance(value := order.fields.get(name), dict)}
-        if not refs:
-            return order
-        ids = {name: format_id(_created(ref, created, name)) for name, ref in refs.items()}
-        return order._replace(fields={**order.fields, **ids})
+        for name in names:
+            value = order.fields.get(name)
+            if isinstance(value, dict):
+                entity_id = format_id(_created(value["ref"], created, name))
+                order = order._replace(fields={**order.fields, name: entity_id})
+        return order
 
     def _read(self, batch: Batch, order: Order) -> Decided:
         entity = self._visible(batch, order)
         if entity is None or entity.deleted:
             return rejected(batch, order, self._now, _NOT_FOUND)
         decision = decision_of(batch, order, self._now, Verdict.APPLIED, Rule.NO_CHANGE, entity)
-        return Decided(decision, self._working.text_of(entity))
+        return Decided(decision, self._working.text_of(entity.key, entity))
 
     def _write(self, batch: Batch, order: Order) -> Decided:
         entity, space_id = self._target(batch, order)
@@ -275,7 +273,7 @@ class Round:
         return [r for r in self._working.revisions.get(entity.key, ()) if r.version >= base]
 
     def _surroundings(self, attempt: Attempt, spec: EntitySpec) -> Surroundings:
-        if attempt.operation_type is not OperationType.DELETE or spec.entity_type not in self._parents_of:
+        if spec.entity_type not in self._parents_of or attempt.operation_type is not OperationType.DELETE:
             return self._working.surroundings
         children = self._working.live_children(EntityKey(attempt.entity_type, attempt.entity_id))
         return replace(self._working.surroundings, children=children)
@@ -286,31 +284,27 @@ class Round:
         conflicts: tuple[Conflict, ...] = ()
         if outcome.disputes:
             conflicts = tuple(self._record(batch, attempt, entity, outcome, dispute) for dispute in outcome.disputes)
+        key = EntityKey(attempt.entity_type, attempt.entity_id)
         after, change = entity, None
         if outcome.data is not None:
             change = len(self._working.changes)
-            after = self._commit(attempt, entity, outcome)
+            after = self._commit(key, attempt, entity, outcome)
         blocking = next((c for c in conflicts if c.is_open), conflicts[0]) if conflicts else None
         decision = decision_of(
             batch, order, self._now, outcome.verdict, outcome.rule, after,
             change=change, conflict_id=blocking.conflict_id if blocking is not None else None,
         )  # fmt: skip
-        text = self._working.text_of(after) if after is not None and not after.deleted else None
+        text = self._working.text_of(key, after) if after is not None and not after.deleted else None
         return Decided(decision, text, conflicts)
 
-    def _commit(self, attempt: Attempt, entity: Entity | None, outcome: Outcome) -> Entity:
-        key = EntityKey(attempt.entity_type, attempt.entity_id)
-        data = outcome.data if outcome.data is not None else {}
-        origin = Origin(attempt.user_id, attempt.client_id, attempt.operation_id, attempt.timestamp, outcome.rule)
-        after = self._working.apply(
-            entity, key, attempt.space_id, data, origin, deleted=outcome.deleted, submitted=outcome.submitted
-        )
+    def _commit(self, key: EntityKey, attempt: Attempt, entity: Entity | None, outcome: Outcome) -> Entity:
+        after = self._working.apply(entity, key, attempt, outcome)
         if outcome.deleted:
             for child in self._working.live_children(key):
-                self._adopt(child, key, origin)
+                self._adopt(child, key, attempt)
         return after
 
-    def _adopt(self, child: Entity, parent: EntityKey, origin: Origin) -> None:
+    def _adopt(self, child: Entity, parent: EntityKey, deletion: Attempt) -> None:
         """Move a live child of a deleted parent to the root, as a change of the server's own."""
         spec = self._registry[child.entity_type]
         fields: Json = {
@@ -319,13 +313,13 @@ class Round:
             if EntityKey(EntityType(reference.entity_type), EntityId(str(child.data.get(name)))) == parent
         }
         attempt = Attempt(
-            origin.operation_id, OperationType.UPDATE, child.entity_type, child.entity_id, child.space_id, fields,
-            None, None, Millis(0), origin.user_id, SERVER_CLIENT,
+            deletion.operation_id, OperationType.UPDATE, child.entity_type, child.entity_id, child.space_id, fields,
+            None, None, Millis(0), deletion.user_id, SERVER_CLIENT,
         )  # fmt: skip
         outcome = decide(attempt, child, (), spec, self._working.surroundings, now=self._now)
         if outcome.data is None:  # a unique value that cannot be repaired: the name stays, the clash is the person's
             outcome = Outcome(Verdict.APPLIED, Rule.PARENT_GONE, {**child.data, **fields})
-        self._commit(attempt, child, outcome._replace(rule=Rule.PARENT_GONE))
+        self._commit(child.key, attempt, child, outcome._replace(rule=Rule.PARENT_GONE))
 
     def _record(
         self, batch: Batch, attempt: Attempt, entity: Entity | None, outcome: Outcome, dispute: Dispute
@@ -386,17 +380,17 @@ class Round:
         self,
         batches: Sequence[Batch],
         decided: dict[int, list[Decided]],
-        numbers: Sequence[Seq],
         syncs: dict[SyncKey, SyncRecord],
     ) -> dict[int, list[Decided]]:
         """Write verdicts, conflicts and syncs; returns the verdicts with the numbers of their changes."""
+        numbers = self._working.numbers()
         verdicts = {key: [numbered(result, numbers) for result in results] for key, results in decided.items()}
         fresh = [
             result.decision
             for batch in batches
             if not (batch.atomic and has_failed(verdicts[id(batch)]))
             for result in verdicts[id(batch)]
-            if not result.duplicate and result.decision.operation_type is not OperationType.READ
+            if not result.duplicate and result.decision.operation_type is not _READ
         ]
         self._writer.save_decisions(fresh)
         touched = {**self._working.met, **self._working.settled}
@@ -406,7 +400,7 @@ class Round:
             for c in (self._working.conflicts[conflict_id] for conflict_id in self._working.settled)
         )
         for batch in batches:
-            if any(order.operation_type is not OperationType.READ for order in batch.orders) or not batch.is_last:
+            if any(order.operation_type is not _READ for order in batch.orders) or not batch.is_last:
                 key = SyncKey(batch.user_id, batch.sync_id)
                 before = syncs.get(key)
                 had_conflicts = before is not None and self._writer.has_open_conflicts(key)

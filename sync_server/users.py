@@ -3,7 +3,7 @@
 from sync_server.committer import Committer
 from sync_server.feed import MEMBER
 from sync_server.orders import Committed
-from sync_server.records import Change, Membership, Space
+from sync_server.records import Change, Membership, Space, Update, update_of
 from sync_server.stores.writer import Writer, dump
 from sync_server.types import (
     ClientId,
@@ -63,8 +63,8 @@ def _create_user(writer: Writer, user_id: UserId, now: Millis) -> None:
 
 def save_member(
     writer: Writer, space_id: SpaceId, user_id: UserId, role: Role | None, *, by: UserId, now: Millis
-) -> Change:
-    """Grant a role or, with None, revoke; returns the log row that tells it.
+) -> Update:
+    """Grant a role or, with None, revoke; returns what tells it in the log.
 
     A change from one role to another keeps the position of the grant: its member has the rows already.
     """
@@ -77,7 +77,7 @@ def save_member(
     data = dump({"role": role} if role is not None else {})
     change = Change(
         seq, space_id, EntityType(MEMBER), EntityId(user_id), 1, kind, data, "{}", None, "membership", now, now, by,
-        ClientId(""), OperationId(""),
+        ClientId(""), OperationId(""), Seq(0),
     )  # fmt: skip
     writer.save_changes([change])
-    return change
+    return update_of(change)

@@ -27,7 +27,10 @@ def entity_text(entity_id: str, data: str) -> JsonText:
     >>> entity_text("124", '{"title":"x"}'), entity_text("a", "{}")
     ('{"id":124,"title":"x"}', '{"id":"a"}')
     """
-    wire = format_id(entity_id)
+    return _with_id(format_id(entity_id), data)
+
+
+def _with_id(wire: int | str, data: str) -> JsonText:
     head = f'{{"id":{wire}' if isinstance(wire, int) else f'{{"id":"{wire}"'
     return JsonText(f"{head},{data[1:]}" if len(data) > len("{}") else f"{head}}}")
 
@@ -147,24 +150,25 @@ def conflict_notice(conflict: Conflict) -> ConflictNotice:
     return notice
 
 
+_CONFLICT, _REJECTED = Verdict.CONFLICT, Verdict.REJECTED
+
+
 def operation_result(decided: Decided) -> OperationResult:
     """The reply to one operation (contract 3, `operation_results`)."""
-    decision = decided.decision
+    decision, text = decided.decision, decided.data
+    entity_id = format_id(decision.entity_id) if decision.entity_id is not None else None
     result: OperationResult = {
         "operation_id": decision.operation_id,
-        "operation_type": decision.operation_type.value,
+        "operation_type": str(decision.operation_type),
         "entity_type": decision.entity_type,
         "success": decision.verdict.is_success,
         "verdict": decision.verdict,
         "rule": str(decision.rule),
-        "entity_id": format_id(decision.entity_id) if decision.entity_id is not None else None,
+        "entity_id": entity_id,
     }
-    if decision.verdict is not Verdict.REJECTED:
-        text = decided.data
+    if decision.verdict is not _REJECTED:
         result["new_version"] = decision.version
-        result["data"] = (
-            entity_text(decision.entity_id, text) if decision.entity_id is not None and text is not None else None
-        )
+        result["data"] = _with_id(entity_id, text) if entity_id is not None and text is not None else None
     _add_outcome(result, decided, decision)
     return result
 
@@ -180,6 +184,6 @@ def _add_outcome(result: OperationResult, decided: Decided, decision: Decision) 
         result["error"] = decision.error
         result["error_code"] = decision.error_code
         result["details"] = decision.details if decision.details is not None else {}
-    if decision.verdict is Verdict.CONFLICT:
+    if decision.verdict is _CONFLICT:
         result["error"] = "This operation waits in an open conflict; resolve it."
         result["error_code"] = ErrorCode.CONFLICT

@@ -1,39 +1,18 @@
 """The state of one commit round: what was loaded, overlaid by what the round has decided so far."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any
 
 from schema.registry import Registry
 from sync_server.conflict.constraints import claims_of
-from sync_server.conflict.model import Claim, Revision, Surroundings
+from sync_server.conflict.model import Attempt, Claim, Outcome, Revision, Surroundings
 from sync_server.conflict.values import equal
 from sync_server.orders import Decided
-from sync_server.records import Change, Conflict, DecisionKey, Entity, EntityKey
+from sync_server.records import Conflict, DecisionKey, Entity, EntityKey, Update, update_of
 from sync_server.stores.reader import Reader, references_of
 from sync_server.stores.writer import Writer, dump
-from sync_server.types import (
-    ClientId,
-    ConflictId,
-    EntityId,
-    Json,
-    Millis,
-    OperationId,
-    OperationType,
-    Role,
-    Seq,
-    SpaceId,
-    UserId,
-)
-
-
-class Origin(NamedTuple):
-    """Who and what a change comes from."""
-
-    user_id: UserId
-    client_id: ClientId
-    operation_id: OperationId
-    timestamp: Millis
-    rule: str
+from sync_server.types import ConflictId, EntityId, Json, Millis, OperationType, Role, Seq, SpaceId, UserId
 
 
 class Entities(Mapping[EntityKey, Entity]):
@@ -48,8 +27,8 @@ class Entities(Mapping[EntityKey, Entity]):
         found = self._reader.entities(wanted)
         self._known.update((key, found.get(key)) for key in wanted)
 
-    def put(self, entity: Entity) -> None:
-        self._known[entity.key] = entity
+    def put(self, key: EntityKey, entity: Entity) -> None:
+        self._known[key] = entity
 
     def copy(self) -> "Entities":
         twin = Entities(self._reader)
@@ -146,7 +125,8 @@ class Working:
         self.decided: dict[DecisionKey, Decided] = {}
         self.met: dict[ConflictId, None] = {}
         self.settled: dict[ConflictId, int | None] = {}
-        self.changes: list[tuple[Any, ...]] = []  # the fields of a `Change` but its number
+        self.changes: list[list[Any]] = []
+        """The columns of the log in their order; `save` fills in the numbers."""
         self._texts: dict[EntityKey, str] = {}
 
     def copy(self) -> "Working":
@@ -160,9 +140,9 @@ class Working:
         twin.changes, twin._texts = list(self.changes), dict(self._texts)
         return twin
 
-    def text_of(self, entity: Entity) -> str:
+    def text_of(self, key: EntityKey, entity: Entity) -> str:
         """The JSON text of the entity's data; made once for a state that this round wrote."""
-        text = self._texts.get(entity.key)
+        text = self._texts.get(key)
         return text if text is not None else dump(entity.data)
 
     def live_children(self, parent: EntityKey) -> list[Entity]:
@@ -176,81 +156,81 @@ class Working:
             and any(key == parent for _, key in references_of(child, self._registry[child.entity_type]))
         ]
 
-    def apply(
-        self,
-        before: Entity | None,
-        key: EntityKey,
-        space_id: SpaceId,
-        data: Json,
-        origin: Origin,
-        *,
-        deleted: bool,
-        submitted: Json,
-    ) -> Entity:
-        """Make `data` the entity's new version, as one more change of the log."""
-        after = self._next(before, key, space_id, data, origin, deleted=deleted)
-        previous = _previous(before.data, data) if before is not None else dict.fromkeys(data, ())
-        kind = _operation_type(before, deleted=deleted)
-        text = dump(data)
-        change = (
-            space_id, *key, after.version, kind, text, dump(previous), dump(submitted) if submitted else None,
-            origin.rule, origin.timestamp, self.now, origin.user_id, origin.client_id, origin.operation_id,
+    def apply(self, before: Entity | None, key: EntityKey, attempt: Attempt, outcome: Outcome) -> Entity:
+        """Make the outcome's data the entity's new version, as one more change of the log.
+
+        Until `save` numbers it, the entity's `seq` is that of its last change before this round.
+        """
+        data = outcome.data if outcome.data is not None else {}
+        deleted = outcome.deleted
+        previous: Mapping[str, Sequence[Any]] = dict.fromkeys(data, ())
+        if before is None:
+            kind = _CREATE
+            version, created_at, created_seq, seq = 1, self.now, _UNNUMBERED, _UNNUMBERED
+        else:
+            kind, previous = _kind(before, deleted=deleted), _previous(before.data, data)
+            version, created_at, created_seq, seq = (
+                before.version + 1,
+                before.created_at,
+                before.created_seq,
+                before.seq,
+            )
+        after = Entity(
+            key.entity_type, key.entity_id, attempt.space_id, version, data, deleted, created_at, self.now,
+            attempt.user_id, created_seq, seq,
         )  # fmt: skip
+        text = dump(data)
+        submitted = dump(outcome.submitted) if outcome.submitted else None
+        # plain strings: the driver takes several times as long over a member of an enumeration
+        change = [
+            _UNNUMBERED, attempt.space_id, key.entity_type, key.entity_id, version, str(kind), text, dump(previous),
+            submitted, str(outcome.rule), attempt.timestamp, self.now, attempt.user_id, attempt.client_id,
+            attempt.operation_id, seq,
+        ]  # fmt: skip
         self.changes.append(change)
         revision = Revision(
-            after.version, kind, data, previous, submitted, origin.timestamp, self.now, origin.user_id, origin.client_id
-        )
+            version, kind, data, previous, outcome.submitted, attempt.timestamp, self.now, attempt.user_id,
+            attempt.client_id,
+        )  # fmt: skip
         self.revisions.setdefault(key, []).append(revision)
         self._texts[key] = text
-        self._link(before, after)
-        self.entities.put(after)
+        self._link(before, key, after)
+        self.entities.put(key, after)
         return after
 
-    def save(self, writer: Writer) -> tuple[tuple[Change, ...], list[Seq]]:
-        """Write the entities, their claims and links and the log.
+    def save(self, writer: Writer) -> tuple[Update, ...]:
+        """Write the entities, their claims and links and the log; returns what to tell, in the order of the numbers.
 
         The numbers are taken last of all that may wait. Changes of one space stand together, in the order they were
         decided, so that the space's subscribers get them in one frame.
-
-        Returns:
-            The changes in the order of their numbers, and the numbers in the order of the decisions.
         """
         if not self.changes:
-            return (), []
-        order = sorted(range(len(self.changes)), key=lambda index: self.changes[index][0])
-        first = writer.take_numbers(len(order))
-        numbers = [Seq(0)] * len(order)
-        numbered = []
+            return ()
+        changes = sorted(self.changes, key=_SPACE)
         created: dict[EntityKey, Seq] = {}
         last: dict[EntityKey, Seq] = {}
-        for seq, index in enumerate(order, start=first):
-            change = Change(Seq(seq), *self.changes[index])
-            numbered.append(change)
-            numbers[index] = change.seq
-            key = change.key
-            if change.version == 1:
-                created[key] = change.seq
-            last[key] = change.seq
-        rows = [(self._stored(key, created.get(key), seq), self._texts[key]) for key, seq in last.items()]
-        writer.save_entities(rows)
-        writer.save_changes(numbered)
+        for seq, change in enumerate(changes, start=writer.take_numbers(len(changes))):
+            key = EntityKey(change[2], change[3])
+            change[_SEQ] = seq
+            change[_PREVIOUS_SEQ] = last.get(key, change[_PREVIOUS_SEQ])
+            if change[_VERSION] == 1:
+                created[key] = Seq(seq)
+            last[key] = Seq(seq)
+        entities = [self.entities[key] for key in last]
+        writer.save_entities(
+            (*entity[:4], self._texts[key], entity.deleted, *entity[6:9], created.get(key, entity.created_seq), seq)
+            for entity, (key, seq) in zip(entities, last.items(), strict=True)
+        )
+        writer.save_changes(changes)
         writer.save_claims(self.claims.released, self.claims.taken.items())
-        self._save_parents(writer, [entity for entity, _ in rows])
-        return tuple(numbered), numbers
+        self._save_parents(writer, entities)
+        return tuple(map(update_of, changes))
 
-    def _stored(self, key: EntityKey, created_seq: Seq | None, seq: Seq) -> Entity:
-        entity = self.entities[key]
-        return Entity(*entity[:9], created_seq if created_seq is not None else entity.created_seq, seq)
+    def numbers(self) -> list[Seq]:
+        """The numbers of the changes, in the order of the decisions; once they are saved."""
+        return [change[_SEQ] for change in self.changes]
 
-    def _next(
-        self, before: Entity | None, key: EntityKey, space_id: SpaceId, data: Json, origin: Origin, *, deleted: bool
-    ) -> Entity:
-        version, created_at, created_seq = 1, self.now, Seq(0)
-        if before is not None:
-            version, created_at, created_seq = before.version + 1, before.created_at, before.created_seq
-        return Entity(*key, space_id, version, data, deleted, created_at, self.now, origin.user_id, created_seq, Seq(0))
-
-    def _link(self, before: Entity | None, after: Entity) -> None:
+    def _link(self, before: Entity | None, key: EntityKey, after: Entity) -> None:
         spec = self._registry[after.entity_type]
         if spec.unique:
             held = (
@@ -260,26 +240,32 @@ class Working:
             )
             wanted = set(claims_of(spec, after.space_id, after.data)) if not after.deleted else set()
             self.claims.move(after.entity_id, held - wanted, wanted - held)
-        if spec.references:
-            for _, parent in references_of(after, spec):
-                self.children.setdefault(parent, set()).add(after.key)
+        for _, parent in references_of(after, spec):
+            self.children.setdefault(parent, set()).add(key)
 
     def _save_parents(self, writer: Writer, entities: list[Entity]) -> None:
-        referring = [entity for entity in entities if self._registry[entity.entity_type].references]
-        replaced = [entity for entity in referring if entity.version > 1]
-        links = [
-            (*parent, *entity.key, name)
-            for entity in referring
-            if not entity.deleted
-            for name, parent in references_of(entity, self._registry[entity.entity_type])
-        ]
-        writer.save_parents([entity.key for entity in replaced], links)
+        replaced, links = [], []
+        for entity in entities:
+            spec = self._registry[entity.entity_type]
+            if not spec.references:
+                continue
+            if entity.version > 1:
+                replaced.append(entity.key)
+            if not entity.deleted:
+                links += [(*parent, *entity.key, name) for name, parent in references_of(entity, spec)]
+        writer.save_parents(replaced, links)
 
 
-def _operation_type(before: Entity | None, *, deleted: bool) -> OperationType:
+_SEQ, _VERSION, _PREVIOUS_SEQ = 0, 4, -1
+_SPACE = itemgetter(1)
+_UNNUMBERED = Seq(0)
+_CREATE = OperationType.CREATE
+
+
+def _kind(before: Entity, *, deleted: bool) -> OperationType:
     if deleted:
         return OperationType.DELETE
-    return OperationType.CREATE if before is None or before.deleted else OperationType.UPDATE
+    return _CREATE if before.deleted else OperationType.UPDATE
 
 
 def _previous(old: Json, new: Json) -> dict[str, Sequence[Any]]:

@@ -41,10 +41,13 @@ class Constrained(NamedTuple):
     disputes: tuple[Dispute, ...] = ()
 
 
+def is_constrained(data: Json, spec: EntitySpec) -> bool:
+    """Whether other entities have a say in this data."""
+    return bool(spec.unique) or any(map(data.get, spec.references))
+
+
 def constrain(target: Target, data: Json, spec: EntitySpec, surroundings: Surroundings) -> Constrained:
     """Check what the new data changes; repair it or park it, as the type says."""
-    if not spec.references and not spec.unique:
-        return Constrained(data)
     data, parents = _with_parents(target, data, spec, surroundings)
     data, clashes = _with_unique(target, data, spec, surroundings)
     return Constrained(data, (*parents, *clashes))

@@ -5,7 +5,7 @@ from typing import NamedTuple, assert_never
 
 from schema.entity import EntitySpec
 from schema.policy import DeletePolicy
-from sync_server.conflict.constraints import Target, constrain, keeping_children
+from sync_server.conflict.constraints import Target, constrain, is_constrained, keeping_children
 from sync_server.conflict.disputes import delete_dispute, field_disputes, suggested_strategy
 from sync_server.conflict.fields import CHOSEN, Settlement, settle_fields
 from sync_server.conflict.lineage import Lineage, lineage
@@ -35,18 +35,10 @@ def decide(
             empty where the attempt is not stale; where it is, a missing revision makes the base unknown.
         now: the server's time, which bounds how far ahead a client's clock may be.
     """
-    case = _Case(attempt, entity, history, spec, surroundings, now)
-    match attempt.operation_type:
-        case OperationType.CREATE:
-            return _create(case)
-        case OperationType.UPDATE:
-            return _update(case)
-        case OperationType.DELETE:
-            return _delete(case)
-        case OperationType.READ | OperationType.RESOLVE:
-            return refused(ErrorCode.VALIDATION_ERROR, f"A {attempt.operation_type} changes no entity by itself.")
-        case _:
-            assert_never(attempt.operation_type)
+    of_type = _OF_TYPE.get(attempt.operation_type)
+    if of_type is None:
+        return refused(ErrorCode.VALIDATION_ERROR, f"A {attempt.operation_type} changes no entity by itself.")
+    return of_type(_Case(attempt, entity, history, spec, surroundings, now))
 
 
 def refused(code: ErrorCode, message: str, details: Json | None = None) -> Outcome:
@@ -246,16 +238,27 @@ def _landed(
     """The outcome of new data once the constraints have had their say; `before` is None for a create or a revival."""
     attempt, entity = case.attempt, case.entity
     space_id = attempt.space_id if entity is None else entity.space_id
-    target = Target(EntityKey(attempt.entity_type, attempt.entity_id), space_id, attempt.operation_id, before)
-    data, found = constrain(target, data, case.spec, case.surroundings)
+    found: tuple[Dispute, ...] = ()
+    if is_constrained(data, case.spec):
+        target = Target(EntityKey(attempt.entity_type, attempt.entity_id), space_id, attempt.operation_id, before)
+        data, found = constrain(target, data, case.spec, case.surroundings)
     if found:
         if any(dispute.is_open for dispute in found):
             return _parked(entity, found)
         verdict, rule, disputes = Verdict.MERGED, found[0].rule, (*disputes, *found)
         if before is not None and _is_same(before, data, attempt.fields):
             return Outcome(Verdict.SUPERSEDED, rule, disputes=disputes)
-    submitted = {name: value for name, value in attempt.fields.items() if not equal(value, data.get(name, ABSENT))}
-    return Outcome(verdict, rule, data=data, submitted=submitted, disputes=disputes)
+    return Outcome(verdict, rule, data, _submitted(attempt.fields, data), disputes)
+
+
+def _submitted(fields: Json, data: Json) -> Json:
+    """The fields that are stored with another value than they were sent with."""
+    if data is fields:
+        return {}
+    return {name: value for name, value in fields.items() if not equal(value, data.get(name, ABSENT))}
+
+
+_OF_TYPE = {OperationType.CREATE: _create, OperationType.UPDATE: _update, OperationType.DELETE: _delete}
 
 
 def _parked(entity: Entity | None, found: Sequence[Dispute]) -> Outcome:

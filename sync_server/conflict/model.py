@@ -132,16 +132,16 @@ class Outcome(NamedTuple):
 
     Attributes:
         data: the entity's fields afterwards; None where the entity stays exactly as it is.
-        deleted: whether the entity is deleted afterwards.
         submitted: the fields whose stored value differs from what the client sent, as it sent them.
         disputes: every conflict that was met, open or settled, also when nothing of the attempt was applied.
+        deleted: whether the entity is deleted afterwards.
         refusal: set exactly when the verdict is `rejected`.
     """
 
     verdict: Verdict
     rule: Rule
     data: Json | None = None
-    deleted: bool = False
     submitted: Json = {}
     disputes: tuple[Dispute, ...] = ()
+    deleted: bool = False
     refusal: Refusal | None = None

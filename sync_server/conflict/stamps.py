@@ -29,8 +29,9 @@ def clamp(timestamp: Millis, *, base_at: Millis | None, now: Millis) -> Millis:
     >>> clamp(Millis(50), base_at=Millis(70), now=Millis(100)), clamp(Millis(9_000), base_at=None, now=Millis(100))
     (70, 2100)
     """
-    earliest = timestamp if base_at is None else max(timestamp, base_at)
-    return Millis(min(earliest, now + TOLERANCE_MS))
+    latest = Millis(now + TOLERANCE_MS)
+    at = timestamp if base_at is None or timestamp > base_at else base_at
+    return min(latest, at)
 
 
 def write_stamp(attempt: Attempt, entity: Entity | None, history: Sequence[Revision], *, now: Millis) -> Stamp:
@@ -52,6 +53,8 @@ def revision_stamp(revision: Revision) -> Stamp:
 
 
 def _base_time(version: int | None, entity: Entity | None, history: Sequence[Revision]) -> Millis | None:
+    if version is None:
+        return None
     if entity is not None and version == entity.version:
         return entity.updated_at
     return next((revision.modified_at for revision in history if revision.version == version), None)

@@ -21,7 +21,7 @@ from sync_server.protocol.messages import OutId, Reset, Spliced, UpdateItem
 from sync_server.protocol.validation import validation_error
 from sync_server.records import Head
 from sync_server.services import Services
-from sync_server.stores.reader import EntityRow, Reader, SpaceScan
+from sync_server.stores.reader import EntityRow, EntityScan, Reader
 from sync_server.types import ClientId, Json, Millis, Seq, UserId, format_id, format_time, parse_time
 from sync_server.views import server_update, update_item
 
@@ -182,8 +182,9 @@ class SyncData(TypedDict):
 class Position(NamedTuple):
     """How far a walk has come: `after` is of the type's entities, `base` is where those of the time asked for begin.
 
-    Entities are told in the order of their last change, so one that changes during the walk moves to its end: it may
-    come twice, the second time with a newer version, and is never missed.
+    All entities are told in the order of their creation, and then those that changed since the walk began, at `start`.
+    Those changed since a time are told in the order of their last change. So one that changes during the walk comes, or
+    comes again, at its end: it is never missed.
     """
 
     sync_id: str
@@ -266,8 +267,8 @@ async def sync_data(
         return (reader.head(), *_batch(reader, request, position, places, limit))
 
     head, here, rows, has_more = await read_as(services, user_id, query)
-    if position.epoch != head.epoch:
-        message = "The log has begun anew; begin again with batch_index 0."
+    if position.epoch != head.epoch or (position.base or position.start) < head.floor_seq:
+        message = "The log has begun anew, or no longer reaches back so far; begin again with batch_index 0."
         raise CommandError(ErrorCode.CONFLICT, message, details={"field": "cursor"})
     after = _next(here, rows, has_more=has_more, limit=limit, types=len(request.entity_types))
     if has_more:
@@ -315,20 +316,24 @@ def _batch(
         position = position._replace(type_index=position.type_index + 1, after=Seq(0))
 
 
-def _scans(request: WalkRequest, position: Position, places: Places) -> list[SpaceScan]:
-    # a space that was granted after the time asked for is told whole
-    return [
-        SpaceScan(space_id, max(position.after, position.base if places[space_id].seq <= position.base else Seq(0)))
-        for space_id in sorted(readable_spaces(places, request.space_ids))
-    ]
+def _scans(request: WalkRequest, position: Position, places: Places) -> list[EntityScan]:
+    after, base, start = position.after, position.base, position.start
+    scans = []
+    for space_id in sorted(readable_spaces(places, request.space_ids)):
+        # a space that was granted after the time asked for is told whole
+        is_whole = not base or places[space_id].seq > base
+        if is_whole:
+            scans.append(EntityScan(space_id, after, start, by_creation=True))
+        scans.append(EntityScan(space_id, max(after, start if is_whole else base), None, by_creation=False))
+    return scans
 
 
 def _next(position: Position, rows: Sequence[EntityRow], *, has_more: bool, limit: int, types: int) -> Position:
     if len(rows) > limit:
-        return position._replace(after=rows[limit - 1].seq)
+        return position._replace(after=rows[limit - 1].position)
     if has_more and position.type_index + 1 < types:
         return position._replace(type_index=position.type_index + 1, after=Seq(0))
-    return position._replace(after=rows[-1].seq) if rows else position
+    return position._replace(after=rows[-1].position) if rows else position
 
 
 def _sync_entity(row: EntityRow) -> SyncEntity:

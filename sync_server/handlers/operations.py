@@ -15,14 +15,12 @@ from sync_server.protocol.messages import Operation, Ref
 from sync_server.protocol.operations import RefusedOperation
 from sync_server.protocol.validation import first_problem, validation_error
 from sync_server.types import (
-    ConflictId,
     EntityId,
     EntityType,
     Json,
     Millis,
     OperationId,
     OperationType,
-    SpaceId,
     Strategy,
     parse_id,
     parse_time,
@@ -45,7 +43,7 @@ class Defaults(NamedTuple):
 
 def order_of(operation: Operation, raw: Json, registry: Registry, defaults: Defaults) -> Order:
     """The order for one well-formed operation; one that cannot be done carries its refusal, its verdict to be."""
-    spec = registry.get(EntityType(operation.entity_type)) if operation.entity_type is not None else None
+    spec = registry.get(operation.entity_type) if operation.entity_type is not None else None
     reference = operation.entity_id.ref if isinstance(operation.entity_id, Ref) else None
     fields: Json = {}
     timestamp = defaults.now
@@ -57,22 +55,11 @@ def order_of(operation: Operation, raw: Json, registry: Registry, defaults: Defa
     except CommandError as error:
         refusal = Refusal(error.code, error.message, error.details)
     return Order(
-        operation_id=OperationId(operation.operation_id),
-        operation_type=operation.operation_type,
-        entity_type=spec.entity_type if spec is not None else None,
-        entity_id=_entity_id(operation),
-        entity_ref=OperationId(reference) if reference is not None else None,
-        space_id=SpaceId(operation.space_id) if operation.space_id is not None else None,
-        fields=fields,
-        before_version=operation.before_version,
-        strategy=_strategy(operation, defaults),
-        timestamp=timestamp,
-        conflict_id=ConflictId(operation.conflict_id) if operation.conflict_id is not None else None,
-        resolved_data=operation.resolved_data,
-        body_hash=_hash(raw),
-        raw=raw,
-        refusal=refusal,
-    )
+        operation.operation_id, operation.operation_type, spec.entity_type if spec is not None else None,
+        _entity_id(operation), reference, operation.space_id, fields, operation.before_version,
+        _strategy(operation, defaults), timestamp, operation.conflict_id, operation.resolved_data, _hash(raw), raw,
+        refusal,
+    )  # fmt: skip
 
 
 def refused_order(refused: RefusedOperation, raw: object, registry: Registry, defaults: Defaults) -> Order | None:
@@ -91,9 +78,9 @@ def refused_order(refused: RefusedOperation, raw: object, registry: Registry, de
 
 
 def _require_sense(operation: Operation, spec: EntitySpec | None) -> None:
-    if operation.operation_type is not OperationType.RESOLVE and spec is None:
+    if spec is None and operation.operation_type is not OperationType.RESOLVE:
         raise validation_error("entity_type", "is no entity type of this server")
-    if operation.operation_type is OperationType.CREATE and operation.entity_id is not None:
+    if operation.entity_id is not None and operation.operation_type is OperationType.CREATE:
         _require_own_id(str(operation.entity_id))
 
 
@@ -143,5 +130,5 @@ def _timestamp(operation: Operation, defaults: Defaults) -> Millis:
 
 
 def _hash(raw: Json) -> bytes:
-    meaning = [raw.get(name) for name in _MEANING]
+    meaning = list(map(raw.get, _MEANING))
     return hashlib.blake2b(orjson.dumps(meaning, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()

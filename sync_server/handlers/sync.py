@@ -116,7 +116,8 @@ def _status(results: Sequence[OperationResult], decided: Sequence[Decided]) -> S
 def _met(decided: Sequence[Decided]) -> list[Conflict]:
     met: dict[ConflictId, Conflict] = {}
     for result in decided:
-        met.update((conflict.conflict_id, conflict) for conflict in result.conflicts)
+        for conflict in result.conflicts:
+            met[conflict.conflict_id] = conflict
     return list(met.values())
 
 
@@ -144,9 +145,9 @@ async def _updates(
 
 def _without_own(page: Page, decided: Sequence[Decided]) -> Page:
     """A snapshot does not say who wrote its rows; what this very request wrote is in its results already."""
-    written = {result.decision.seq for result in decided}
-    if not page.is_snapshot or not written:
+    if not page.is_snapshot:
         return page
+    written = {result.decision.seq for result in decided}
     return page._replace(updates=[update for update in page.updates if update.seq not in written])
 
 

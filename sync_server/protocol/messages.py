@@ -12,7 +12,19 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from sync_server.errors import ErrorCode
-from sync_server.types import IDENTIFIER_PATTERN, SPACE_ID_PATTERN, Json, OperationType, Strategy, SyncStatus, Verdict
+from sync_server.types import (
+    IDENTIFIER_PATTERN,
+    SPACE_ID_PATTERN,
+    ConflictId,
+    EntityType,
+    Json,
+    OperationId,
+    OperationType,
+    SpaceId,
+    Strategy,
+    SyncStatus,
+    Verdict,
+)
 
 PROTOCOL_VERSION = "1.0.0"
 SERVER_VERSION = "1.0.0"
@@ -22,9 +34,13 @@ PRINTABLE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 
 MAX_MESSAGE_ID = 128
 MessageId = Annotated[str, Field(max_length=MAX_MESSAGE_ID)]
-Name = Annotated[str, Field(min_length=1, max_length=128, pattern=PRINTABLE_PATTERN)]
+_NAME = Field(min_length=1, max_length=128, pattern=PRINTABLE_PATTERN)
+Name = Annotated[str, _NAME]
+OperationName = Annotated[OperationId, _NAME]
+ConflictName = Annotated[ConflictId, _NAME]
 Identifier = Annotated[str, Field(pattern=IDENTIFIER_PATTERN)]
-SpaceIdentifier = Annotated[str, Field(pattern=SPACE_ID_PATTERN)]
+TypeName = Annotated[EntityType, Field(pattern=IDENTIFIER_PATTERN)]
+SpaceIdentifier = Annotated[SpaceId, Field(pattern=SPACE_ID_PATTERN)]
 WireId = Annotated[int, Field(ge=0, le=2**53 - 1)] | Identifier
 Timestamp = Annotated[str, Field(max_length=64)]
 CursorText = Annotated[str, Field(max_length=512)]
@@ -102,15 +118,15 @@ class ClientState(Inbound):
 class Ref(Inbound):
     """Names the entity that an earlier operation of the same request creates."""
 
-    ref: Name
+    ref: OperationName
 
 
 class Operation(Inbound):
     """One operation of a request; validated alone, so that a malformed one never stops its neighbours."""
 
-    operation_id: Name
+    operation_id: OperationName
     operation_type: LooseOperationType
-    entity_type: Identifier | None = None
+    entity_type: TypeName | None = None
     entity_id: WireId | Ref | None = None
     data: Json | None = None
     changes: Json | None = None
@@ -119,7 +135,7 @@ class Operation(Inbound):
     timestamp: Timestamp | None = None
     space_id: SpaceIdentifier | None = None
     resolution_strategy: LooseStrategy | None = None
-    conflict_id: Name | None = None
+    conflict_id: ConflictName | None = None
     strategy: LooseStrategy | None = None
     resolved_data: Json | None = None
     cursor: CursorText | None = None

@@ -50,9 +50,7 @@ from sync_server.types import (
 Row = tuple[Any, ...]
 _Record = TypeVar("_Record", bound=NamedTuple)
 
-ENTITY_COLUMNS = (
-    "entity_type, entity_id, space_id, version, data, deleted, created_at, updated_at, modified_by, created_seq, seq"
-)
+ENTITY_COLUMNS = ", ".join(Entity._fields)
 CHANGE_COLUMNS = ", ".join(Change._fields)
 CONFLICT_COLUMNS = ", ".join(Conflict._fields)
 DECISION_COLUMNS = ", ".join(Decision._fields)
@@ -61,8 +59,19 @@ SYNC_COLUMNS = ", ".join(SyncRecord._fields)
 _UPDATE_COLUMNS = (
     "seq, space_id, entity_type, entity_id, version, operation_type, data, modified_at, modified_by, client_id"
 )
-_STATE_COLUMNS = "seq, space_id, entity_type, entity_id, version, deleted, data, updated_at, modified_by, created_seq"
+_STATE_COLUMNS = (
+    "e.seq, e.space_id, e.entity_type, e.entity_id, e.version, e.deleted, e.data, e.updated_at, e.modified_by, "
+    "e.created_seq"
+)
+_BY_CREATION = "FROM entities e WHERE e.space_id = ? AND e.created_seq > ?"
+_BY_CHANGE = (
+    "FROM changes c CROSS JOIN entities e WHERE c.space_id = ? AND c.seq > ? "
+    "AND e.entity_type = c.entity_type AND e.entity_id = c.entity_id AND e.seq = c.seq"
+)
+"""The entities of a space after a position: in the order of their creation, or of their last change."""
 _DELETE = OperationType.DELETE.value
+_NO_END = 2**62
+"""Above every position and every version."""
 MAX_VARIABLES = 30_000
 """Placeholders in one statement; SQLite takes 32,766."""
 
@@ -74,10 +83,26 @@ class SpaceScan(NamedTuple):
     after: Seq
 
 
-class EntityRow(NamedTuple):
-    """An entity with its data as it is stored."""
+class EntityScan(NamedTuple):
+    """The entities of a space that were created, or else last changed, after a position and up to `until`."""
 
-    seq: Seq
+    space_id: SpaceId
+    after: Seq
+    until: Seq | None
+    by_creation: bool
+
+
+class Placed(NamedTuple):
+    """A row and its position in its scan, from which a scan goes on."""
+
+    position: Seq
+    update: Update
+
+
+class EntityRow(NamedTuple):
+    """An entity with its data as it is stored, and its position in its scan."""
+
+    position: Seq
     space_id: SpaceId
     entity_id: EntityId
     version: int
@@ -119,18 +144,30 @@ class Reader:
         rows = sorted(chain.from_iterable(found))[:limit]
         return [_update(row) for row in rows]
 
-    def states(
-        self, scans: Iterable[SpaceScan], *, until: Seq, entity_types: Sequence[str] | None, limit: int, live_only: bool
-    ) -> list[Update]:
-        """The newest state of each entity last changed after its space's position, up to `until`, in seq order."""
-        where, parameters = _type_filter(entity_types)
-        live = " AND deleted = 0" if live_only else ""
+    def snapshot(
+        self, scans: Iterable[SpaceScan], *, until: Seq, entity_types: Sequence[str] | None, limit: int
+    ) -> list[Placed]:
+        """The live entities created after each space's position, up to `until`, in the order of their creation."""
+        where, parameters = _type_filter(entity_types, "e.")
         sql = (
-            f"SELECT {_STATE_COLUMNS} "  # noqa: S608
-            f"FROM entities WHERE space_id = ? AND seq > ? AND seq <= ?{live}{where} ORDER BY seq LIMIT ?"
+            f"SELECT e.created_seq, {_STATE_COLUMNS} {_BY_CREATION} AND e.created_seq <= ? AND e.deleted = 0{where} "
+            "ORDER BY e.created_seq LIMIT ?"
         )
+        found = (self._rows(sql, (scan.space_id, scan.after, until, *parameters, limit)) for scan in scans)
+        rows = sorted(chain.from_iterable(found))[:limit]
+        return [Placed(row[0], _state(row[1:], is_new=True)) for row in rows]
+
+    def newest(
+        self, scans: Iterable[SpaceScan], *, until: Seq, entity_types: Sequence[str] | None, limit: int
+    ) -> list[Update]:
+        """The newest state of each entity last changed after its space's position, up to `until`, in seq order.
+
+        Reads every row of the log in between, also of those that changed again: bound what `until` lets it read.
+        """
+        where, parameters = _type_filter(entity_types, "e.")
+        sql = f"SELECT {_STATE_COLUMNS} {_BY_CHANGE} AND c.seq <= ?{where} ORDER BY c.seq LIMIT ?"
         found = [
-            (row, live_only or row[9] > scan.after)
+            (row, row[9] > scan.after)
             for scan in scans
             for row in self._rows(sql, (scan.space_id, scan.after, until, *parameters, limit))
         ]
@@ -138,32 +175,39 @@ class Reader:
         return [_state(row, is_new=is_new) for row, is_new in found[:limit]]
 
     def entity_rows(
-        self, scans: Iterable[SpaceScan], entity_type: str, *, live_only: bool, limit: int
+        self, scans: Iterable[EntityScan], entity_type: str, *, live_only: bool, limit: int
     ) -> list[EntityRow]:
-        """The type's entities last changed after their space's position, in seq order: one that changes moves on."""
-        live = " AND deleted = 0" if live_only else ""
-        sql = (
-            "SELECT seq, space_id, entity_id, version, data, deleted, created_at, updated_at FROM entities "  # noqa: S608
-            f"WHERE space_id = ? AND seq > ? AND entity_type = ?{live} ORDER BY seq LIMIT ?"
-        )
-        found = (self._rows(sql, (scan.space_id, scan.after, entity_type, limit)) for scan in scans)
-        return [EntityRow._make(row) for row in sorted(chain.from_iterable(found))[:limit]]
+        """The type's entities of these scans, in the order of their positions; one may be in several."""
+        live = " AND e.deleted = 0" if live_only else ""
+        found: list[Row] = []
+        for scan in scans:
+            position, source = ("e.created_seq", _BY_CREATION) if scan.by_creation else ("c.seq", _BY_CHANGE)
+            sql = (
+                f"SELECT {position}, e.space_id, e.entity_id, e.version, e.data, e.deleted, e.created_at, "
+                f"e.updated_at {source} AND {position} <= ? AND e.entity_type = ?{live} ORDER BY {position} LIMIT ?"
+            )
+            until = scan.until if scan.until is not None else _NO_END
+            found += self._rows(sql, (scan.space_id, scan.after, until, entity_type, limit))
+        return [EntityRow._make(row) for row in sorted(found)[:limit]]
 
-    def revoked_states(self, space_id: SpaceId, *, after: Seq, revoked_at: Seq, limit: int) -> list[Update]:
-        """Deletes, by seq, of the entities that somebody who lost the space at `revoked_at` may have seen.
+    def revoked(self, space_id: SpaceId, *, after: Seq, revoked_at: Seq, limit: int) -> list[Placed]:
+        """Deletes of the entities that somebody who lost the space at `revoked_at` may have seen, by their creation.
 
         Those that were deleted before are among them: a reader who is behind was never told, as no row of a lost space
         is told any more. They tell when and by whom the space was taken, and nothing of what became of the entities
-        since: version 0.
+        since: version 0, the position of the revocation.
         """
         rows = self._rows(
-            "SELECT e.seq, e.space_id, e.entity_type, e.entity_id, 0, coalesce(c.modified_at, 0), "
+            "SELECT e.created_seq, e.space_id, e.entity_type, e.entity_id, coalesce(c.modified_at, 0), "
             "coalesce(c.modified_by, '') FROM entities e LEFT JOIN changes c "
             "ON c.seq = ? AND c.space_id = e.space_id AND c.entity_type = 'member' WHERE e.space_id = ? "
-            "AND e.seq > ? AND e.created_seq <= ? ORDER BY e.seq LIMIT ?",
+            "AND e.created_seq > ? AND e.created_seq <= ? ORDER BY e.created_seq LIMIT ?",
             (revoked_at, space_id, after, revoked_at, limit),
         )
-        return [Update._make((*row[:5], _DELETE, None, *row[5:], "", "revoked")) for row in rows]
+        return [
+            Placed(row[0], Update._make((revoked_at, *row[1:4], 0, _DELETE, None, *row[4:], "", "revoked")))
+            for row in rows
+        ]
 
     def seq_before(self, moment: Millis) -> Seq:
         """The newest position whose changes were all committed before `moment`, by binary search over the log."""
@@ -192,10 +236,12 @@ class Reader:
     def revisions(self, since: Mapping[EntityKey, int]) -> dict[EntityKey, list[Revision]]:
         """Of each entity the revisions from this version on that the log still has, oldest first."""
         rows = self._joined(
+            ", chain(seq, since) AS (SELECT e.seq, k.c FROM k CROSS JOIN entities e "
+            "WHERE e.entity_type = k.a AND e.entity_id = k.b UNION ALL SELECT c.previous_seq, chain.since "
+            "FROM chain CROSS JOIN changes c WHERE c.seq = chain.seq AND c.version > chain.since) "
             "SELECT c.entity_type, c.entity_id, c.version, c.operation_type, c.data, c.previous, c.submitted, "
-            "c.timestamp, c.modified_at, c.modified_by, c.client_id FROM k CROSS JOIN changes c "
-            "WHERE c.entity_type = k.a AND c.entity_id = k.b AND c.version >= k.c "
-            "ORDER BY c.entity_type, c.entity_id, c.version",
+            "c.timestamp, c.modified_at, c.modified_by, c.client_id FROM chain CROSS JOIN changes c "
+            "WHERE c.seq = chain.seq AND c.version >= chain.since ORDER BY c.entity_type, c.entity_id, c.version",
             ((*key, version) for key, version in since.items()),
         )
         found: dict[EntityKey, list[Revision]] = {}
@@ -204,18 +250,23 @@ class Reader:
         return found
 
     def history(self, key: EntityKey, *, before_version: int | None, limit: int) -> list[Change]:
-        """The entity's changes that the log still has, newest first."""
+        """The entity's changes that the log still has, newest first. It walks down from the newest one."""
+        before = before_version if before_version is not None else _NO_END
         rows = self._rows(
-            f"SELECT {CHANGE_COLUMNS} FROM changes WHERE entity_type = ? AND entity_id = ? AND version < ? "  # noqa: S608
-            "ORDER BY version DESC LIMIT ?",
-            (*key, before_version if before_version is not None else 2**62, limit),
+            "WITH RECURSIVE chain(seq, previous_seq, version, lowest) AS ("  # noqa: S608
+            "SELECT c.seq, c.previous_seq, c.version, min(?, c.version + 1) - ? FROM entities e CROSS JOIN changes c "
+            "WHERE e.entity_type = ? AND e.entity_id = ? AND c.seq = e.seq "
+            "UNION ALL SELECT c.seq, c.previous_seq, c.version, chain.lowest FROM chain CROSS JOIN changes c "
+            "WHERE c.seq = chain.previous_seq AND c.version >= chain.lowest) "
+            f"SELECT {_joined_columns(Change)} FROM chain CROSS JOIN changes c "
+            "WHERE chain.version < ? AND c.seq = chain.seq ORDER BY c.version DESC",
+            (before, limit, *key, before),
         )
         return [_change(row) for row in rows]
 
     def changes_at(self, seqs: Iterable[int]) -> dict[Seq, Change]:
-        columns = ", ".join(f"c.{name}" for name in Change._fields)
         rows = self._joined(
-            f"SELECT {columns} FROM k CROSS JOIN changes c WHERE c.seq = k.a",  # noqa: S608
+            f"SELECT {_joined_columns(Change)} FROM k CROSS JOIN changes c WHERE c.seq = k.a",  # noqa: S608
             ((seq,) for seq in seqs),
         )
         return {Seq(row[0]): _change(row) for row in rows}
@@ -465,17 +516,22 @@ def _joined_sql(select: str, width: int, count: int) -> str:
 
 def references_of(entity: Entity, spec: EntitySpec) -> list[tuple[str, EntityKey]]:
     """(field, parent) for each reference that the entity holds."""
-    return [
-        (name, EntityKey(EntityType(reference.entity_type), EntityId(str(entity.data[name]))))
-        for name, reference in spec.references.items()
-        if entity.data.get(name) is not None
-    ]
+    found = []
+    for name, reference in spec.references.items():
+        value = entity.data.get(name)
+        if value is not None:
+            found.append((name, EntityKey(EntityType(reference.entity_type), EntityId(str(value)))))
+    return found
 
 
-def _type_filter(entity_types: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
+def _joined_columns(record: type[Change]) -> str:
+    return ", ".join(f"c.{name}" for name in record._fields)
+
+
+def _type_filter(entity_types: Sequence[str] | None, table: str = "") -> tuple[str, tuple[str, ...]]:
     if entity_types is None:
         return "", ()
-    return f" AND entity_type IN ({', '.join('?' * len(entity_types))})", tuple(entity_types)
+    return f" AND {table}entity_type IN ({', '.join('?' * len(entity_types))})", tuple(entity_types)
 
 
 def _operation_filter(wanted: OperationFilter) -> tuple[str, tuple[Any, ...]]:

@@ -47,7 +47,7 @@ def change(seq: int, entity_id: str, *, version: int = 1, **changes: Any) -> Cha
         "operation_type": OperationType.CREATE if version == 1 else OperationType.UPDATE,
         "data": dump({"title": f"{entity_id} v{version}"}), "previous": dump({"title": ["before"]}),
         "submitted": None, "rule": "created", "timestamp": 5, "modified_at": seq * 100, "modified_by": "1",
-        "client_id": "desktop", "operation_id": f"op_{seq}",
+        "client_id": "desktop", "operation_id": f"op_{seq}", "previous_seq": 0,
     }  # fmt: skip
     return Change(**{**columns, **changes})
 
@@ -105,10 +105,22 @@ def append(writer: Writer, *changes: Change) -> list[int]:
     return [change.seq for change in numbered]
 
 
+def save(writer: Writer, *entities: Entity) -> None:
+    writer.save_entities(entity._replace(data=dump(entity.data)) for entity in entities)  # type: ignore[arg-type]
+
+
+def commit(writer: Writer, *changes: Change) -> None:
+    """Append changes, each after the one before of its entity, and make the entities what the last ones say."""
+    last: dict[EntityKey, int] = {}
+    for written in changes:
+        (last[written.key],) = append(writer, written._replace(previous_seq=last.get(written.key, 0)))
+    save(writer, *(entity(key.entity_id, seq=seq, created_seq=1) for key, seq in last.items()))
+
+
 def break_off(store: Store, *changes: Change) -> None:
     """Write something, then raise."""
     with store.write() as writer:
-        writer.save_entities([(entity("a"), "{}")])
+        save(writer, entity("a"))
         append(writer, *changes)
         raise ZeroDivisionError
 
@@ -231,21 +243,46 @@ class StoreContract:
             update = reader.updates([SpaceScan(HOME, 0)], until=1, entity_types=None, limit=1)[0]
         assert (update.operation_type, update.data, update.version) == ("delete", None, 2)
 
-    def test_tells_the_newest_state_of_each_entity_by_position(self, log: Store) -> None:
+    def test_tells_the_newest_state_of_each_entity_by_its_last_change(self, log: Store) -> None:
+        with log.write() as writer:
+            append(
+                writer, change(0, "old"), change(0, "changed"), change(0, "changed", version=2), change(0, "new"),
+                change(0, "gone", version=2, operation_type=OperationType.DELETE), change(0, "else", space_id="other"),
+                change(0, "far"), change(0, "book", entity_type="book"),
+            )  # fmt: skip
+            rows = [
+                entity("old", seq=1), entity("changed", seq=3, created_seq=2, version=2), entity("new", seq=4),
+                entity("gone", seq=5, created_seq=1, deleted=True), entity("else", space_id="other", seq=6),
+                entity("far", seq=7), entity("book", entity_type="book", seq=8),
+            ]  # fmt: skip
+            save(writer, *rows)
+        with log.read() as reader:
+            found = reader.newest([SpaceScan(HOME, 2)], until=6, entity_types=None, limit=9)
+            cut = reader.newest([SpaceScan(HOME, 0), SpaceScan("other", 5)], until=8, entity_types=None, limit=2)
+            typed = reader.newest([SpaceScan(HOME, 0)], until=8, entity_types=["book"], limit=9)
+        told = [(u.seq, u.entity_id, u.operation_type) for u in found]
+        assert told == [(3, "changed", "update"), (4, "new", "create"), (5, "gone", "delete")]
+        assert found[2].data is None
+        assert [u.entity_id for u in cut] == ["old", "changed"]
+        assert [u.entity_id for u in typed] == ["book"]
+
+    def test_tells_a_snapshot_in_the_order_of_creation(self, log: Store) -> None:
         rows = [
-            entity("old", seq=1, version=3), entity("new", seq=5), entity("changed", seq=6, created_seq=2, version=2),
-            entity("gone", seq=7, deleted=True), entity("far", seq=9), entity("else", space_id="other", seq=4),
+            entity("old", seq=9, created_seq=1, version=3), entity("new", seq=5), entity("gone", seq=7, deleted=True),
+            entity("far", seq=9), entity("else", space_id="other", seq=4), entity("book", entity_type="book", seq=3),
         ]  # fmt: skip
         with log.write() as writer:
-            writer.save_entities([(row, dump(row.data)) for row in rows])
+            save(writer, *rows)
+        scans = [SpaceScan(HOME, 0), SpaceScan("other", 0)]
         with log.read() as reader:
-            after = reader.states([SpaceScan(HOME, 3)], until=8, entity_types=None, limit=9, live_only=False)
-            live = reader.states([SpaceScan(HOME, 0)], until=8, entity_types=["note"], limit=2, live_only=True)
-        assert [(u.entity_id, u.operation_type) for u in after] == [
-            ("new", "create"), ("changed", "update"), ("gone", "delete"),
-        ]  # fmt: skip
-        assert after[2].data is None
-        assert [(u.entity_id, u.operation_type, u.seq) for u in live] == [("old", "create", 1), ("new", "create", 5)]
+            found = reader.snapshot(scans, until=8, entity_types=["note"], limit=9)
+            cut = reader.snapshot(scans, until=8, entity_types=["note"], limit=2)
+            rest = reader.snapshot([SpaceScan(HOME, 4)], until=8, entity_types=None, limit=9)
+        told = [(placed.position, placed.update.entity_id, placed.update.seq) for placed in found]
+        assert told == [(1, "old", 9), (4, "else", 4), (5, "new", 5)]
+        assert {placed.update.operation_type for placed in found} == {"create"}
+        assert cut == found[:2]
+        assert [placed.update.entity_id for placed in rest] == ["new"]
 
     def test_tells_who_lost_a_space_deletes_of_what_they_had_seen(self, log: Store) -> None:
         rows = [
@@ -254,24 +291,26 @@ class StoreContract:
             entity("made since", seq=7),
         ]  # fmt: skip
         with log.write() as writer:
-            writer.save_entities([(row, "{}") for row in rows])
+            save(writer, *rows)
         with log.read() as reader:
-            told = reader.revoked_states(HOME, after=0, revoked_at=5, limit=10)
-            rest = reader.revoked_states(HOME, after=1, revoked_at=5, limit=1)
-        assert [update.entity_id for update in told] == ["seen", "gone before", "edited since", "gone since"]
-        assert {(update.operation_type, update.data, update.reason) for update in told} == {("delete", None, "revoked")}
-        assert [update.entity_id for update in rest] == ["gone before"]
+            told = reader.revoked(HOME, after=0, revoked_at=5, limit=10)
+            rest = reader.revoked(HOME, after=1, revoked_at=5, limit=1)
+        assert [placed.update.entity_id for placed in told] == ["seen", "edited since", "gone before", "gone since"]
+        seen = {(update.operation_type, update.data, update.reason) for _, update in told}
+        assert seen == {("delete", None, "revoked")}
+        assert [(position, update.entity_id) for position, update in rest] == [(2, "edited since")]
 
     def test_tells_who_lost_a_space_nothing_of_what_came_after(self, log: Store) -> None:
         lost = change(
             0, "2", entity_type="member", operation_type=OperationType.DELETE, modified_at=500, modified_by="9"
         )
         with log.write() as writer:
-            writer.save_entities([(entity("n", seq=8, created_seq=1, version=7, updated_at=800), "{}")])
+            save(writer, entity("n", seq=8, created_seq=1, version=7, updated_at=800))
             append(writer, change(0, "n"), lost)
         with log.read() as reader:
-            (told,) = reader.revoked_states(HOME, after=0, revoked_at=2, limit=10)
-        assert (told.version, told.modified_at, told.modified_by) == (0, 500, "9")
+            (told,) = reader.revoked(HOME, after=0, revoked_at=2, limit=10)
+        assert (told.update.version, told.update.modified_at, told.update.modified_by) == (0, 500, "9")
+        assert told.update.seq == 2
 
     @pytest.mark.parametrize(("moment", "position"), [(0, 0), (100, 0), (101, 1), (250, 2), (300, 2), (10_000, 5)])
     def test_finds_the_position_before_a_moment(self, log: Store, moment: int, position: int) -> None:
@@ -291,8 +330,8 @@ class StoreContract:
     def test_replaces_an_entity_by_its_newer_state(self, store: Store) -> None:
         newer = entity("a", version=2, seq=4, data={"title": "ü\u0000€", "tags": [1, None]}, deleted=True)
         with store.write() as writer:
-            writer.save_entities([(entity("a"), dump({"title": "a"}))])
-            writer.save_entities([(newer, dump(newer.data))])
+            save(writer, entity("a"))
+            save(writer, newer)
         with store.read() as reader:
             assert reader.entities([EntityKey(NOTE, "a"), EntityKey(NOTE, "none")]) == {newer.key: newer}
 
@@ -300,7 +339,7 @@ class StoreContract:
         count = MAX_VARIABLES // 2 + 10
         keys = [EntityKey(NOTE, str(index)) for index in range(count)]
         with log.write() as writer:
-            writer.save_entities([(entity(key.entity_id, seq=1 + index), "{}") for index, key in enumerate(keys)])
+            save(writer, *(entity(key.entity_id, seq=1 + index) for index, key in enumerate(keys)))
             append(writer, *(change(0, key.entity_id) for key in keys))
             writer.save_parents([], [("folder", "f", *key, "folder_id") for key in keys])
         with log.read() as reader:
@@ -325,16 +364,16 @@ class StoreContract:
     def test_lists_the_live_versions_of_a_space(self, store: Store) -> None:
         rows = [entity("a", version=3), entity("gone", deleted=True), entity("b", space_id="s")]
         with store.write() as writer:
-            writer.save_entities([(row, "{}") for row in rows])
+            save(writer, *rows)
             assert writer.live_versions(HOME) == [(NOTE, "a", 3)]
 
     def test_reads_revisions_from_each_entitys_own_version_on(self, log: Store) -> None:
         with log.write() as writer:
-            append(
+            commit(
                 writer, change(0, "a"), change(0, "b"), change(0, "a", version=2), change(0, "b", version=2),
                 change(0, "a", version=3, submitted=dump({"title": "sent"})),
             )  # fmt: skip
-            found = writer.revisions({EntityKey(NOTE, "a"): 2, EntityKey(NOTE, "b"): 9})
+            found = writer.revisions({EntityKey(NOTE, "a"): 2, EntityKey(NOTE, "b"): 9, EntityKey(NOTE, "none"): 0})
         assert list(found) == [EntityKey(NOTE, "a")]
         assert [revision.version for revision in found[EntityKey(NOTE, "a")]] == [2, 3]
         last = found[EntityKey(NOTE, "a")][-1]
@@ -342,14 +381,26 @@ class StoreContract:
             {"title": "a v3"}, {"title": ["before"]}, {"title": "sent"},
         )  # fmt: skip
 
+    def test_reads_the_revisions_that_the_log_still_has(self, log: Store) -> None:
+        with log.write() as writer:
+            commit(writer, *(change(0, "a", version=version) for version in (1, 2, 3, 4)))
+            writer.trim_changes(until=2, limit=10)
+            found = writer.revisions({EntityKey(NOTE, "a"): 0})
+            history = writer.history(EntityKey(NOTE, "a"), before_version=None, limit=9)
+        assert [revision.version for revision in found[EntityKey(NOTE, "a")]] == [3, 4]
+        assert [written.version for written in history] == [4, 3]
+
     def test_reads_a_history_newest_first_before_a_version(self, log: Store) -> None:
         with log.write() as writer:
-            append(writer, *(change(0, "a", version=version) for version in (1, 2, 3, 4)), change(0, "b"))
+            commit(writer, *(change(0, "a", version=version) for version in (1, 2, 3, 4)), change(0, "b"))
         key = EntityKey(NOTE, "a")
         with log.read() as reader:
             assert [c.version for c in reader.history(key, before_version=None, limit=2)] == [4, 3]
             assert [c.version for c in reader.history(key, before_version=3, limit=9)] == [2, 1]
+            assert [c.version for c in reader.history(key, before_version=4, limit=1)] == [3]
+            assert [c.version for c in reader.history(key, before_version=9, limit=1)] == [4]
             assert reader.history(key, before_version=None, limit=1)[0].operation_type is OperationType.UPDATE
+            assert reader.history(EntityKey(NOTE, "none"), before_version=None, limit=9) == []
 
     def test_returns_changes_as_they_were_written(self, log: Store) -> None:
         written = change(1, "a", submitted=dump({"title": "sent"}))
@@ -533,7 +584,7 @@ class StoreContract:
                 entity("a", seq=1, deleted=True), entity("b", seq=3, version=2), entity("c", seq=4, deleted=True),
                 entity("d", seq=1),
             ]  # fmt: skip
-            writer.save_entities([(row, "{}") for row in rows])
+            save(writer, *rows)
             writer.trim_changes(until=3, limit=100)
             keys = [EntityKey(NOTE, name) for name in "abcd"]
             assert [key.entity_id for key in writer.entities(keys)] == ["b", "c", "d"]

@@ -11,15 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine
 
 from schema.tables import metadata
 from sync_server.errors import ConfigurationError
+from sync_server.records import EntityKey
 from sync_server.stores.engine import open_engine
-from sync_server.stores.migrations import migrate
+from sync_server.stores.migrations import _config, migrate
 from sync_server.stores.sql import Store, StoreError
+from sync_server.types import EntityId, EntityType
 from tests.contract.store_contract import StoreContract, append, change
 
 ROOT = Path(__file__).parent.parent.parent
@@ -79,6 +82,26 @@ class TestMigrations:
 
     def test_do_nothing_the_second_time(self, engine: Engine) -> None:
         assert migrate(engine) == migrate(engine)
+
+    def test_give_an_older_database_its_chains(self, engine: Engine) -> None:
+        config = _config()
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+            for seq, (entity_id, version) in enumerate([("a", 1), ("b", 1), ("a", 2), ("a", 3)], start=1):
+                connection.exec_driver_sql(
+                    "INSERT INTO changes VALUES (?, 'u-1', 'note', ?, ?, 'update', '{}', '{}', NULL, 'r', 1, 1, '1', "
+                    "'c', 'op')",
+                    (seq, entity_id, version),
+                )
+                connection.exec_driver_sql(
+                    "INSERT OR REPLACE INTO entities VALUES ('note', ?, 'u-1', ?, '{}', 0, 1, 1, '1', 1, ?)",
+                    (entity_id, version, seq),
+                )
+        migrate(engine)
+        with Store(engine).read() as reader:
+            history = reader.history(EntityKey(EntityType("note"), EntityId("a")), before_version=None, limit=9)
+        assert [(change.seq, change.previous_seq) for change in history] == [(4, 3), (3, 1), (1, 0)]
 
     def test_refuse_a_database_that_is_newer_than_the_code(self, engine: Engine) -> None:
         migrate(engine)

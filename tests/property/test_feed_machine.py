@@ -25,7 +25,7 @@ from sync_server.ids import IdBlocks
 from sync_server.orders import Batch, Committed
 from sync_server.protocol.codec import JSON
 from sync_server.protocol.messages import Operation
-from sync_server.records import Space
+from sync_server.records import Space, Update
 from sync_server.round import Round
 from sync_server.sockets import Frames
 from sync_server.stores.engine import open_engine
@@ -197,7 +197,7 @@ class FeedMachine(RuleBasedStateMachine):
         self.hub = Hub(self.feed, slow_consumer_s=3_600)
         self.unpublished: deque[Committed] = deque()
         self.roles: dict[tuple[str, str], Role] = {}
-        self.log: list[Any] = []
+        self.log: list[Update] = []
         self.rights_moved: dict[str, int] = {}
         self.peers = [Peer(user, f"{user}-{name}", self) for user in READERS for name in "ab"]
         self.failures: list[BaseException] = []
@@ -402,16 +402,16 @@ class FeedMachine(RuleBasedStateMachine):
 
     def published(self, committed: Committed) -> None:
         """In the very turn of the loop in which the hub is told: what was on its way before may still arrive."""
-        for change in committed.changes:
-            self.log.append(change)
-            if change.entity_type == "member":
-                self.told_of(change)
+        for update in committed.updates:
+            self.log.append(update)
+            if update.entity_type == "member":
+                self.told_of(update)
         self.hub.publish(committed)
 
-    def told_of(self, change: Any) -> None:
+    def told_of(self, change: Update) -> None:
         pair = (change.entity_id, change.space_id)
         self.roles.pop(pair, None)
-        if change.operation_type.value != "delete":
+        if change.data is not None:
             self.roles[pair] = Role(json.loads(change.data)["role"])
         self.rights_moved[change.entity_id] = change.seq
 
