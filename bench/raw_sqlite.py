@@ -5,6 +5,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from bench.notes import note
 from sync_server.stores.engine import SQLITE_PRAGMAS, open_engine
 from sync_server.stores.migrations import migrate
 from sync_server.stores.reader import CHANGE_COLUMNS, DECISION_COLUMNS, ENTITY_COLUMNS, SYNC_COLUMNS
+from sync_server.stores.writer import ENTITY_UPDATE
 
 _EPOCH = "00000000"
 _START_MS = 1_760_000_000_000
@@ -84,10 +86,10 @@ def connect(data_dir: Path) -> sqlite3.Connection:
 def write(connection: sqlite3.Connection, rows: Rows) -> None:
     """One durable commit."""
     connection.execute("BEGIN IMMEDIATE")
-    connection.executemany(_insert("INSERT OR REPLACE", ENTITY_COLUMNS, "entities"), rows.entities)
-    connection.executemany(_insert("INSERT", CHANGE_COLUMNS, "changes"), rows.changes)
-    connection.executemany(_insert("INSERT", DECISION_COLUMNS, "operations"), rows.operations)
-    connection.executemany(_insert("INSERT", SYNC_COLUMNS, "syncs"), rows.syncs)
+    connection.executemany(_insert(ENTITY_COLUMNS, "entities") + ENTITY_UPDATE, rows.entities)
+    connection.executemany(_insert(CHANGE_COLUMNS, "changes"), rows.changes)
+    connection.executemany(_insert(DECISION_COLUMNS, "operations"), rows.operations)
+    connection.executemany(_insert(SYNC_COLUMNS, "syncs"), rows.syncs)
     connection.execute("UPDATE log SET head_seq = head_seq + ?", (len(rows.changes),))
     connection.execute("COMMIT")
 
@@ -108,7 +110,7 @@ def commits(
     *,
     batch: int,
     per_sync: int,
-    seconds: float,
+    seconds: float = inf,
     first: int = 1,
     among: int | None = None,
     users: int = 1,
@@ -153,5 +155,5 @@ def _sync_id(number: int, per_sync: int) -> str:
     return f"sync_{number // per_sync * per_sync:024x}"
 
 
-def _insert(verb: str, columns: str, table: str) -> str:
-    return f"{verb} INTO {table} ({columns}) VALUES ({', '.join('?' * len(columns.split(',')))})"
+def _insert(columns: str, table: str) -> str:
+    return f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(columns.split(',')))})"

@@ -36,6 +36,10 @@ def dump(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
+ENTITY_UPDATE = " ON CONFLICT (entity_type, entity_id) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in ("version", "data", "deleted", "updated_at", "modified_by", "seq")
+)
+"""What an entity never changes is left out: a row that is replaced moves its entry in the index of creation as well."""
 _PLAIN_DECISION_COLUMNS = ", ".join((*Decision._fields[:12], *Decision._fields[17:]))
 
 
@@ -67,8 +71,8 @@ class Writer(Reader):
     # --- entities --------------------------------------------------------------------------------------------------
 
     def save_entities(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Insert or replace entities, their columns in the order of `Entity`, `data` as JSON text."""
-        self._insert("entities", ENTITY_COLUMNS, rows, verb="INSERT OR REPLACE")
+        """Insert entities or update them, their columns in the order of `Entity`, `data` as JSON text."""
+        self._insert("entities", ENTITY_COLUMNS, rows, suffix=ENTITY_UPDATE)
 
     def save_parents(self, children: Iterable[EntityKey], links: Iterable[tuple[str, str, str, str, str]]) -> None:
         """Replace what these children refer to by (parent_type, parent_id, entity_type, entity_id, field) rows."""
@@ -206,10 +210,12 @@ class Writer(Reader):
 
     # --- statements ------------------------------------------------------------------------------------------------
 
-    def _insert(self, table: str, columns: str, rows: Iterable[Sequence[Any]], *, verb: str = "INSERT") -> None:
+    def _insert(
+        self, table: str, columns: str, rows: Iterable[Sequence[Any]], *, verb: str = "INSERT", suffix: str = ""
+    ) -> None:
         # One statement for many rows: the driver gives up the interpreter lock once, not once a row.
         for chunk in chunks(list(rows)):
-            sql = _insert_sql(verb, table, columns, len(chunk[0]), len(chunk))
+            sql = _insert_sql(verb, table, columns, len(chunk[0]), len(chunk)) + suffix
             self._cursor.execute(sql, tuple(chain.from_iterable(chunk)))
 
     def _delete(self, table: str, columns: Sequence[str], keys: Iterable[Sequence[Any]]) -> None:

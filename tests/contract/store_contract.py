@@ -328,7 +328,9 @@ class StoreContract:
     # --- entities --------------------------------------------------------------------------------------------------
 
     def test_replaces_an_entity_by_its_newer_state(self, store: Store) -> None:
-        newer = entity("a", version=2, seq=4, data={"title": "ü\u0000€", "tags": [1, None]}, deleted=True)
+        newer = entity(
+            "a", version=2, seq=4, created_seq=1, data={"title": "ü\u0000€", "tags": [1, None]}, deleted=True
+        )
         with store.write() as writer:
             save(writer, entity("a"))
             save(writer, newer)
