@@ -20,8 +20,8 @@ EACH = 100
 TARGET = "<= 1.5 x the smallest"
 FAR = 100_000_000
 """Beyond every number that is taken."""
-ROWS_OF_A_PAGE = 8
-"""A table that was filled at once has full pages, which the first updates split: those are made before the clock runs."""
+ROWS_OF_A_PAGE = 6
+"""A table that was filled at once has full pages, which the first updates split: they come before the clock runs."""
 
 
 def measure(extent: Extent, directory: Path) -> Iterator[Figure]:

@@ -7,10 +7,10 @@ from sync_server.conflict.model import Refusal, Rule
 from sync_server.orders import Batch, Decided, Order
 from sync_server.records import Decision, Entity, SyncRecord
 from sync_server.stores.writer import dump
-from sync_server.types import ConflictId, Millis, Seq, SyncStatus, Verdict
+from sync_server.types import ConflictId, Millis, SyncStatus, Verdict
 
 
-def decision_of(  # noqa: PLR0913  one row of a table
+def decision_of(
     batch: Batch,
     order: Order,
     now: Millis,
@@ -18,7 +18,6 @@ def decision_of(  # noqa: PLR0913  one row of a table
     rule: str,
     entity: Entity | None,
     *,
-    change: int | None = None,
     conflict_id: ConflictId | None = None,
     refusal: Refusal | None = None,
 ) -> Decision:
@@ -26,8 +25,7 @@ def decision_of(  # noqa: PLR0913  one row of a table
 
     Its body is kept where it did not succeed, so that it can be tried again.
 
-    Args:
-        change: which change of the round it made; until `numbered`, `seq` holds that as `-1 - change`.
+    Its `seq` is not known yet: see `Decided`.
     """
     retries, created_at = 0, now
     if order.retry_of is not None:
@@ -40,24 +38,14 @@ def decision_of(  # noqa: PLR0913  one row of a table
         entity_id, version = entity.entity_id, entity.version
     return Decision(
         batch.user_id, batch.client_id, order.operation_id, order.body_hash, batch.sync_id, order.operation_type,
-        order.entity_type, entity_id, verdict, rule, version, Seq(-1 - change) if change is not None else None,
-        conflict_id, code, error, details, None if verdict.is_success else dump(order.raw), retries, created_at,
+        order.entity_type, entity_id, verdict, rule, version, None, conflict_id,
+        code, error, details, None if verdict.is_success else dump(order.raw), retries, created_at,
     )  # fmt: skip
 
 
 def rejected(batch: Batch, order: Order, now: Millis, refusal: Refusal) -> Decided:
     """The verdict on an order that cannot be done."""
     return Decided(decision_of(batch, order, now, Verdict.REJECTED, Rule.INVALID, None, refusal=refusal))
-
-
-def numbered(result: Decided, numbers: Sequence[Seq]) -> Decided:
-    """The verdict with the number that its change has taken; `numbers` are in the order of the round's changes."""
-    decision = result.decision
-    if decision.seq is None or decision.seq >= 0:
-        return result
-    # made anew from its parts: `_replace` costs twice as much, for each operation
-    with_number = Decision._make((*decision[:11], numbers[-1 - decision.seq], *decision[12:]))
-    return Decided(with_number, result.data, result.conflicts, result.duplicate)
 
 
 def has_failed(results: Iterable[Decided]) -> bool:

@@ -1,6 +1,7 @@
 """What the doors hand to the committer and get back: batches of checked operations, and what became of each."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from sync_server.conflict.model import Refusal
 from sync_server.records import Conflict, Decision, Update
@@ -13,6 +14,7 @@ from sync_server.types import (
     Millis,
     OperationId,
     OperationType,
+    Seq,
     SpaceId,
     Strategy,
     SyncId,
@@ -67,6 +69,14 @@ class Decided(NamedTuple):
     data: str | None = None
     conflicts: tuple[Conflict, ...] = ()
     duplicate: bool = False
+    change: Sequence[Any] | None = None
+    """The row of the log that it made in this round; the row has its number once the round is saved."""
+
+    @property
+    def seq(self) -> Seq | None:
+        """The position of its change; None where nothing changed."""
+        number: Seq | None = self.change[0] if self.change is not None else self.decision.seq
+        return number
 
 
 class Committed(NamedTuple):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from schema.entity import EntitySpec
 from schema.registry import Registry
@@ -9,7 +10,7 @@ from sync_server.conflict.decide import decide
 from sync_server.conflict.model import Attempt, Dispute, Outcome, Refusal, Revision, Rule, Surroundings
 from sync_server.conflict.resolve import resolve
 from sync_server.conflict.stamps import write_time
-from sync_server.decisions import counted, decision_of, has_failed, numbered, rejected
+from sync_server.decisions import counted, decision_of, has_failed, rejected
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.ids import IdBlocks
 from sync_server.orders import Batch, Committed, Decided, Order
@@ -77,9 +78,9 @@ class Round:
         refused = {index: error for index, batch in enumerate(batches) if (error := _refused(batch, syncs))}
         admitted = [batch for index, batch in enumerate(batches) if index not in refused]
         Preload(self._writer, self._registry, self._working).load(admitted)
-        decided = {id(batch): self._decide_batch(batch) for batch in admitted}
+        verdicts = {id(batch): self._decide_batch(batch) for batch in admitted}
         updates = self._working.save(self._writer)
-        verdicts = self._save(admitted, decided, syncs)
+        self._save(admitted, verdicts, syncs)
         self.committed = Committed(
             updates,
             tuple(self._working.conflicts[conflict_id] for conflict_id in self._working.met),
@@ -287,22 +288,23 @@ class Round:
         key = EntityKey(attempt.entity_type, attempt.entity_id)
         after, change = entity, None
         if outcome.data is not None:
-            change = len(self._working.changes)
-            after = self._commit(key, attempt, entity, outcome)
+            after, change = self._commit(key, attempt, entity, outcome)
         blocking = next((c for c in conflicts if c.is_open), conflicts[0]) if conflicts else None
         decision = decision_of(
             batch, order, self._now, outcome.verdict, outcome.rule, after,
-            change=change, conflict_id=blocking.conflict_id if blocking is not None else None,
+            conflict_id=blocking.conflict_id if blocking is not None else None,
         )  # fmt: skip
         text = self._working.text_of(key, after) if after is not None and not after.deleted else None
-        return Decided(decision, text, conflicts)
+        return Decided(decision, text, conflicts, change=change)
 
-    def _commit(self, key: EntityKey, attempt: Attempt, entity: Entity | None, outcome: Outcome) -> Entity:
-        after = self._working.apply(entity, key, attempt, outcome)
+    def _commit(
+        self, key: EntityKey, attempt: Attempt, entity: Entity | None, outcome: Outcome
+    ) -> tuple[Entity, Sequence[Any]]:
+        after, change = self._working.apply(entity, key, attempt, outcome)
         if outcome.deleted:
             for child in self._working.live_children(key):
                 self._adopt(child, key, attempt)
-        return after
+        return after, change
 
     def _adopt(self, child: Entity, parent: EntityKey, deletion: Attempt) -> None:
         """Move a live child of a deleted parent to the root, as a change of the server's own."""
@@ -377,16 +379,11 @@ class Round:
     # --- write -----------------------------------------------------------------------------------------------------
 
     def _save(
-        self,
-        batches: Sequence[Batch],
-        decided: dict[int, list[Decided]],
-        syncs: dict[SyncKey, SyncRecord],
-    ) -> dict[int, list[Decided]]:
-        """Write verdicts, conflicts and syncs; returns the verdicts with the numbers of their changes."""
-        numbers = self._working.numbers()
-        verdicts = {key: [numbered(result, numbers) for result in results] for key, results in decided.items()}
+        self, batches: Sequence[Batch], verdicts: dict[int, list[Decided]], syncs: dict[SyncKey, SyncRecord]
+    ) -> None:
+        """Write verdicts, conflicts and syncs."""
         fresh = [
-            result.decision
+            (result.decision, result.seq)
             for batch in batches
             if not (batch.atomic and has_failed(verdicts[id(batch)]))
             for result in verdicts[id(batch)]
@@ -407,7 +404,6 @@ class Round:
                 syncs[key] = counted(batch, verdicts[id(batch)], before, self._now, had_conflicts=had_conflicts)
         keys = {SyncKey(batch.user_id, batch.sync_id) for batch in batches}
         self._writer.save_syncs(syncs[key] for key in keys if key in syncs)
-        return verdicts
 
 
 _OTHER_BODY = Refusal(

@@ -176,8 +176,9 @@ def operation_result(decided: Decided) -> OperationResult:
 def _add_outcome(result: OperationResult, decided: Decided, decision: Decision) -> None:
     if decided.duplicate:
         result["duplicate"] = True
-    if decision.seq is not None:
-        result["seq"] = decision.seq
+    seq = decided.seq
+    if seq is not None:
+        result["seq"] = seq
     if decision.conflict_id is not None:
         result["conflict_id"] = decision.conflict_id
     if decision.error is not None and decision.error_code is not None:

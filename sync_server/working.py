@@ -156,8 +156,10 @@ class Working:
             and any(key == parent for _, key in references_of(child, self._registry[child.entity_type]))
         ]
 
-    def apply(self, before: Entity | None, key: EntityKey, attempt: Attempt, outcome: Outcome) -> Entity:
-        """Make the outcome's data the entity's new version, as one more change of the log.
+    def apply(
+        self, before: Entity | None, key: EntityKey, attempt: Attempt, outcome: Outcome
+    ) -> tuple[Entity, Sequence[Any]]:
+        """Make the outcome's data the entity's new version; returns it and its row of the log.
 
         Until `save` numbers it, the entity's `seq` is that of its last change before this round.
         """
@@ -196,7 +198,7 @@ class Working:
         self._texts[key] = text
         self._link(before, key, after)
         self.entities.put(key, after)
-        return after
+        return after, change
 
     def save(self, writer: Writer) -> tuple[Update, ...]:
         """Write the entities, their claims and links and the log; returns what to tell, in the order of the numbers.
@@ -225,10 +227,6 @@ class Working:
         writer.save_claims(self.claims.released, self.claims.taken.items())
         self._save_parents(writer, entities)
         return tuple(map(update_of, changes))
-
-    def numbers(self) -> list[Seq]:
-        """The numbers of the changes, in the order of the decisions; once they are saved."""
-        return [change[_SEQ] for change in self.changes]
 
     def _link(self, before: Entity | None, key: EntityKey, after: Entity) -> None:
         spec = self._registry[after.entity_type]

@@ -147,7 +147,7 @@ def _without_own(page: Page, decided: Sequence[Decided]) -> Page:
     """A snapshot does not say who wrote its rows; what this very request wrote is in its results already."""
     if not page.is_snapshot:
         return page
-    written = {result.decision.seq for result in decided}
+    written = {result.seq for result in decided}
     return page._replace(updates=[update for update in page.updates if update.seq not in written])
 
 

@@ -95,13 +95,14 @@ class Writer(Reader):
 
     # --- verdicts, syncs, conflicts --------------------------------------------------------------------------------
 
-    def save_decisions(self, decisions: Iterable[Decision]) -> None:
+    def save_decisions(self, decisions: Iterable[tuple[Decision, Seq | None]]) -> None:
+        """Insert or replace verdicts, each with the position of its change in place of its own `seq`."""
         # the driver takes longer over each NULL than over a text, and most decisions have five of them
         plain, others = [], []
-        for decision in decisions:
+        for decision, seq in decisions:
             row = (
                 *decision[:5], str(decision.operation_type), *decision[6:8], str(decision.verdict),
-                str(decision.rule), *decision[10:12],
+                str(decision.rule), decision.version, seq,
             )  # fmt: skip
             if decision.conflict_id is None and decision.error_code is None and decision.body is None:
                 plain.append((*row, *decision[17:]))

@@ -109,6 +109,10 @@ def save(writer: Writer, *entities: Entity) -> None:
     writer.save_entities(entity._replace(data=dump(entity.data)) for entity in entities)  # type: ignore[arg-type]
 
 
+def save_decisions(writer: Writer, *decisions: Decision) -> None:
+    writer.save_decisions((decision, decision.seq) for decision in decisions)
+
+
 def commit(writer: Writer, *changes: Change) -> None:
     """Append changes, each after the one before of its entity, and make the entities what the last ones say."""
     last: dict[EntityKey, int] = {}
@@ -467,36 +471,35 @@ class StoreContract:
     def test_keeps_verdicts_by_user_client_and_operation(self, store: Store) -> None:
         kept = [decision("a"), decision("a", client_id="phone"), decision("a", user_id="2"), rejected("b")]
         with store.write() as writer:
-            writer.save_decisions(kept)
+            save_decisions(writer, *kept)
             assert writer.decisions([one.key for one in kept]) == {one.key: one for one in kept}
             assert writer.decisions([DecisionKey("1", "desktop", "c")]) == {}
 
     def test_replaces_a_verdict_that_a_retry_changed(self, store: Store) -> None:
         with store.write() as writer:
-            writer.save_decisions([rejected("a")])
-            writer.save_decisions([decision("a", retry_count=1)])
+            save_decisions(writer, rejected("a"))
+            save_decisions(writer, decision("a", retry_count=1))
             assert writer.decisions([decision("a").key])[decision("a").key].verdict is Verdict.APPLIED
 
     def test_finds_verdicts_by_name_over_the_users_clients(self, store: Store) -> None:
         with store.write() as writer:
             writer.save_clients([ClientRecord("1", "desktop", {}, None, None), ClientRecord("1", "phone", {}, None, 1)])
-            writer.save_decisions([decision("a"), decision("a", client_id="phone"), decision("a", user_id="2")])
+            save_decisions(writer, decision("a"), decision("a", client_id="phone"), decision("a", user_id="2"))
             found = writer.decisions_named("1", "a")
         assert {one.client_id for one in found} == {"desktop", "phone"}
 
     def test_lists_what_did_not_succeed_until_it_is_closed(self, store: Store) -> None:
         with store.write() as writer:
-            writer.save_decisions([decision("a"), rejected("b"), rejected("c", sync_id="other")])
+            save_decisions(writer, decision("a"), rejected("b"), rejected("c", sync_id="other"))
             assert [one.operation_id for one in writer.unsuccessful("1", "sync")] == ["b"]
             writer.close_decisions([rejected("b").key])
             assert writer.unsuccessful("1", "sync") == []
 
     def test_pages_and_counts_operations(self, store: Store) -> None:
         with store.write() as writer:
-            writer.save_decisions(
-                [decision(f"op_{index}", created_at=index) for index in range(5)]
-                + [rejected("no", created_at=9, client_id="phone"), decision("else", user_id="2")]
-            )
+            made = [decision(f"op_{index}", created_at=index) for index in range(5)]
+            other = [rejected("no", created_at=9, client_id="phone"), decision("else", user_id="2")]
+            save_decisions(writer, *made, *other)
             page = writer.operations_page(OperationFilter("1"), offset=1, limit=2)
             failed = writer.operations_page(OperationFilter("1", verdicts=(Verdict.REJECTED,)), offset=0, limit=9)
             by_client = writer.operation_counts(OperationFilter("1", client_id="desktop", entity_type=NOTE))
@@ -594,9 +597,9 @@ class StoreContract:
     def test_trims_old_verdicts_but_not_parked_ones(self, store: Store) -> None:
         names = [f"op_{index}" for index in range(7)]
         with store.write() as writer:
-            writer.save_decisions([decision(name, created_at=index) for index, name in enumerate(names)])
+            save_decisions(writer, *(decision(name, created_at=index) for index, name in enumerate(names)))
             parked = {"verdict": Verdict.CONFLICT, "created_at": 0}
-            writer.save_decisions([decision("parked", body="{}", **parked), decision("settled", body=None, **parked)])
+            save_decisions(writer, decision("parked", body="{}", **parked), decision("settled", body=None, **parked))
             key: tuple[str, str, str] | None = ("", "", "")
             steps = 0
             while key is not None:
