@@ -68,9 +68,9 @@ class Decided(NamedTuple):
     decision: Decision
     data: str | None = None
     conflicts: tuple[Conflict, ...] = ()
-    duplicate: bool = False
     change: Sequence[Any] | None = None
     """The row of the log that it made in this round; the row has its number once the round is saved."""
+    duplicate: bool = False
 
     @property
     def seq(self) -> Seq | None:

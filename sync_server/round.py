@@ -295,7 +295,7 @@ class Round:
             conflict_id=blocking.conflict_id if blocking is not None else None,
         )  # fmt: skip
         text = self._working.text_of(key, after) if after is not None and not after.deleted else None
-        return Decided(decision, text, conflicts, change=change)
+        return Decided(decision, text, conflicts, change)
 
     def _commit(
         self, key: EntityKey, attempt: Attempt, entity: Entity | None, outcome: Outcome

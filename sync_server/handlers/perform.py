@@ -123,7 +123,7 @@ def _require_whole(parsed: Sequence[Operation | RefusedOperation]) -> None:
 
 
 def _is_page_read(operation: Operation) -> bool:
-    return operation.operation_type is OperationType.READ and operation.entity_id is None
+    return operation.entity_id is None and operation.operation_type is OperationType.READ
 
 
 async def _page_read(services: Services, user_id: UserId, operation: Operation) -> OperationResult:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,6 +19,9 @@ REQUIRED_FIELDS: Mapping[OperationType, tuple[str, ...]] = {
     OperationType.RESOLVE: ("conflict_id", "strategy"),
 }
 """What an operation of each type must carry besides its `operation_id` and `operation_type`."""
+
+# "operation_id", which is always there, makes it a tuple also where one field is required
+_REQUIRED = {kind: attrgetter("operation_id", *fields) for kind, fields in REQUIRED_FIELDS.items()}
 
 MAX_ECHO_LENGTH = 128
 
@@ -62,10 +66,11 @@ _OPERATIONS = TypeAdapter(list[Operation])
 
 
 def _checked(operation: Operation, raw: object) -> Operation | RefusedOperation:
-    for field in REQUIRED_FIELDS[operation.operation_type]:
-        if getattr(operation, field) is None:
-            return _refused(raw, validation_error(field, f"is required to {operation.operation_type}"))
-    if operation.operation_type is OperationType.CREATE and isinstance(operation.entity_id, Ref):
+    if None in _REQUIRED[operation.operation_type](operation):
+        fields = REQUIRED_FIELDS[operation.operation_type]
+        missing = next(field for field in fields if getattr(operation, field) is None)
+        return _refused(raw, validation_error(missing, f"is required to {operation.operation_type}"))
+    if isinstance(operation.entity_id, Ref) and operation.operation_type is OperationType.CREATE:
         return _refused(raw, validation_error("entity_id", "must be an id of its own, not a reference, to create"))
     return operation
 

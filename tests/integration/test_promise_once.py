@@ -133,7 +133,7 @@ class TestParallelResends:
             results = await asyncio.gather(*(committer.submit(batch(server, *operations)) for _ in range(10)))
         fresh = [decided for result in results for decided in result if not decided.duplicate]
         assert len(fresh) == 2
-        assert {decided.decision.seq for result in results for decided in result} == {1, 2}
+        assert {decided.seq for result in results for decided in result} == {1, 2}
         assert await log_of(server) == ["op_1", "op_2"]
 
     async def test_of_different_bodies_have_one_winner(self, server: RunningServer) -> None:
