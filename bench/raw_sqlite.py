@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from bench.notes import note
 from sync_server.stores.engine import SQLITE_PRAGMAS, open_engine
 from sync_server.stores.migrations import migrate
-from sync_server.stores.reader import CHANGE_COLUMNS, DECISION_COLUMNS, ENTITY_COLUMNS, SYNC_COLUMNS
+from sync_server.stores.rows import CHANGE_COLUMNS, DECISION_COLUMNS, ENTITY_COLUMNS, SYNC_COLUMNS
 from sync_server.stores.writer import ENTITY_UPDATE
 
 _EPOCH = "00000000"

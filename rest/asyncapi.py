@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from sync_server.protocol.client_messages import CLIENT_MESSAGES
 from sync_server.protocol.codec import CODECS
-from sync_server.protocol.messages import CLIENT_MESSAGES, PROTOCOL_VERSION, SERVER_MESSAGES
+from sync_server.protocol.server_messages import SERVER_MESSAGES
+from sync_server.protocol.versions import PROTOCOL_VERSION
 from sync_server.protocol.wire import wire_schemas
 from sync_server.types import Json
 

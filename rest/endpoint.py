@@ -15,8 +15,8 @@ from sync_server.auth import Principal
 from sync_server.errors import CommandError, ErrorCode, ProtocolError
 from sync_server.handlers.auth import check_token
 from sync_server.handlers.feeds import Walks
+from sync_server.protocol.client_messages import Inbound
 from sync_server.protocol.codec import JSON
-from sync_server.protocol.messages import Inbound
 from sync_server.protocol.validation import first_problem, validation_error
 from sync_server.services import Services
 from sync_server.types import Json, UserId

@@ -4,7 +4,7 @@ from rest.endpoint import Call, Endpoint, NoBody
 from rest.requests import ConflictsQuery, HistoryQuery, Query
 from sync_server.errors import ErrorCode
 from sync_server.handlers import conflicts, entities
-from sync_server.protocol.messages import ConflictView
+from sync_server.protocol.server_messages import ConflictView
 from sync_server.records import EntityKey
 from sync_server.types import ConflictId, EntityId, EntityType
 

@@ -13,7 +13,7 @@ from sync_server.cursor import Cursor, parse_cursor
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.handlers import feeds
 from sync_server.protocol.codec import JSON
-from sync_server.protocol.messages import ServerUpdate
+from sync_server.protocol.server_messages import ServerUpdate
 from sync_server.services import Services
 
 HEARTBEAT_S = 15

@@ -11,8 +11,9 @@ from rest.requests import PATH_PARAMETERS
 from rest.table import ENDPOINTS
 from schema.registry import Registry
 from sync_server.errors import ErrorCode
-from sync_server.protocol.messages import SERVER_VERSION, Operation
+from sync_server.protocol.client_messages import Operation
 from sync_server.protocol.tables import ERROR_MEANINGS
+from sync_server.protocol.versions import SERVER_VERSION
 from sync_server.types import Json
 
 TEMPLATE = "#/components/schemas/{model}"

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from rest.endpoint import JsonResponse
 from sync_server import metrics
 from sync_server.errors import CommandError
-from sync_server.protocol.messages import SERVER_VERSION
+from sync_server.protocol.versions import SERVER_VERSION
 from sync_server.services import Services
 
 DATABASE_DEADLINE_S = 2.0

@@ -4,11 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from sync_server.protocol.messages import (
+from sync_server.protocol.client_messages import (
     DEFAULT_PAGE,
     MAX_OPERATIONS,
     PRINTABLE_PATTERN,
-    PROTOCOL_VERSION,
     Count,
     CursorText,
     Identifier,
@@ -19,6 +18,7 @@ from sync_server.protocol.messages import (
     Timestamp,
     WireId,
 )
+from sync_server.protocol.versions import PROTOCOL_VERSION
 from sync_server.types import Json, Role
 
 MAX_PAGE_NUMBER = 1_000_000

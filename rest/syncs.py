@@ -16,13 +16,14 @@ from rest.requests import (
 )
 from sync_server.clock import new_id
 from sync_server.errors import ErrorCode
-from sync_server.handlers import entities, feeds, syncs
+from sync_server.handlers import entities, feeds, queues, retries, syncs, verdicts
 from sync_server.handlers.conflict import require_same_conflict, resolve
 from sync_server.handlers.conflicts import ConflictSettled, resolve_each
 from sync_server.handlers.sync import synchronise
-from sync_server.protocol.messages import PROTOCOL_VERSION, SyncRequest, SyncResponseData
+from sync_server.protocol.client_messages import SyncRequest
+from sync_server.protocol.server_messages import SyncResponseData
 from sync_server.protocol.validation import validation_error
-from sync_server.protocol.versions import is_supported
+from sync_server.protocol.versions import PROTOCOL_VERSION, is_supported
 from sync_server.records import EntityKey
 from sync_server.types import ClientId, EntityId, EntityType, Json, OperationId, SyncId, parse_id
 
@@ -58,10 +59,10 @@ async def _status(call: Call[StatusQuery, NoBody]) -> syncs.Status:
     return await syncs.status(call.services, call.user_id, client_id=query.client_id, sync_id=query.sync_id)
 
 
-async def _queue(call: Call[QueueQuery, NoBody]) -> syncs.Queue:
+async def _queue(call: Call[QueueQuery, NoBody]) -> queues.Queue:
     query = call.query
-    wanted = syncs.QueueQuery(query.queue_type, query.client_id, query.entity_type, query.page, query.limit)
-    return await syncs.queue(call.services, call.user_id, wanted)
+    wanted = queues.QueueQuery(query.queue_type, query.client_id, query.entity_type, query.page, query.limit)
+    return await queues.queue(call.services, call.user_id, wanted)
 
 
 async def _resolve(call: Call[Query, ResolveRequest]) -> Json:
@@ -92,8 +93,8 @@ async def _cancel(call: Call[Query, CancelRequest]) -> syncs.Cancelled:
     return await syncs.cancel(call.services, call.user_id, SyncId(call.body.sync_id), call.body.reason)
 
 
-async def _retry(call: Call[Query, RetryRequest]) -> syncs.Retried:
-    return await syncs.retry(call.services, call.user_id, SyncId(call.body.sync_id), call.body.operation_ids)
+async def _retry(call: Call[Query, RetryRequest]) -> retries.Retried:
+    return await retries.retry(call.services, call.user_id, SyncId(call.body.sync_id), call.body.operation_ids)
 
 
 async def _clear_history(call: Call[Query, ClearHistoryRequest]) -> syncs.Cleared:
@@ -103,9 +104,9 @@ async def _clear_history(call: Call[Query, ClearHistoryRequest]) -> syncs.Cleare
     )
 
 
-async def _operation(call: Call[OperationQuery, NoBody]) -> syncs.OperationView:
+async def _operation(call: Call[OperationQuery, NoBody]) -> verdicts.OperationView:
     client_id = ClientId(call.query.client_id) if call.query.client_id is not None else None
-    return await syncs.operation(call.services, call.user_id, OperationId(call.path("operation_id")), client_id)
+    return await verdicts.operation(call.services, call.user_id, OperationId(call.path("operation_id")), client_id)
 
 
 def _client(client_id: str | None) -> ClientId:
@@ -168,7 +169,7 @@ ENDPOINTS = (
     ),
     Endpoint(
         method="GET", path="/queue", tag="Sync", summary="Operations by what became of them",
-        handle=_queue, query=QueueQuery, body=NoBody, reply=syncs.Queue,
+        handle=_queue, query=QueueQuery, body=NoBody, reply=queues.Queue,
     ),
     Endpoint(
         method="POST", path="/resolve-conflict", tag="Conflicts", summary="Settle a conflict",
@@ -204,7 +205,7 @@ ENDPOINTS = (
     ),
     Endpoint(
         method="POST", path="/retry", tag="Sync", summary="Do a sync's rejected operations again",
-        handle=_retry, query=Query, body=RetryRequest, reply=syncs.Retried, is_flat=True,
+        handle=_retry, query=Query, body=RetryRequest, reply=retries.Retried, is_flat=True,
         errors=(ErrorCode.CONFLICT, ErrorCode.NOT_FOUND),
         example={"sync_id": "sync_abc123", "operation_ids": ["op_001", "op_002"]},
     ),
@@ -216,6 +217,7 @@ ENDPOINTS = (
     Endpoint(
         method="GET", path="/operations/{operation_id:path}", tag="Sync",
         summary="What became of an operation, and why",
-        handle=_operation, query=OperationQuery, body=NoBody, reply=syncs.OperationView, errors=(ErrorCode.NOT_FOUND,),
+        handle=_operation, query=OperationQuery, body=NoBody, reply=verdicts.OperationView,
+        errors=(ErrorCode.NOT_FOUND,),
     ),
 )  # fmt: skip

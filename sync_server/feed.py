@@ -11,9 +11,10 @@ from typing import NamedTuple, TypeVar
 from sync_server.cursor import Cursor, Scan, ScanKind
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.memberships import Memberships, Places, followed
-from sync_server.protocol.messages import ResetReason
+from sync_server.protocol.server_messages import ResetReason
 from sync_server.records import Head, Membership, Update
-from sync_server.stores.reader import Placed, Reader, SpaceScan
+from sync_server.stores.log_reader import Placed, SpaceScan
+from sync_server.stores.reader import Reader
 from sync_server.stores.sql import Store, StoreError
 from sync_server.types import ClientId, Millis, Seq, SpaceId, UserId
 
@@ -91,14 +92,14 @@ class Recent:
 
     def extend(self, updates: Sequence[Update]) -> None:
         self._rows.extend(updates)
-        self._characters += sum(map(_weight, updates))
+        self._characters += weight_of(updates)
         if len(self._rows) > 2 * self._capacity:
             self._drop(len(self._rows) - self._capacity)
         while self._characters > self._max_characters:
             self._drop((len(self._rows) + 1) // 2)
 
     def _drop(self, count: int) -> None:
-        self._characters -= sum(map(_weight, self._rows[:count]))
+        self._characters -= weight_of(self._rows[:count])
         self._floor = Seq(self._floor + count)
         del self._rows[:count]
 
@@ -111,8 +112,9 @@ class Recent:
         return self._rows[start : start + limit]
 
 
-def _weight(update: Update) -> int:
-    return len(update.data) if update.data is not None else 0
+def weight_of(updates: Sequence[Update]) -> int:
+    """How many characters of data these changes hold."""
+    return sum(len(update.data) for update in updates if update.data is not None)
 
 
 class Feed:

@@ -17,7 +17,7 @@ import structlog
 from sync_server import metrics
 from sync_server.cursor import Cursor, format_cursor
 from sync_server.errors import CloseCode, CommandError
-from sync_server.feed import MEMBER, Feed, Page, Viewer
+from sync_server.feed import MEMBER, PAGE_CHARACTERS, Feed, Page, Viewer, weight_of
 from sync_server.memberships import Places, followed
 from sync_server.orders import Committed
 from sync_server.protocol.codec import Codec
@@ -93,11 +93,11 @@ class Subscriber:
 
 
 class _Round(NamedTuple):
-    """One transaction on its way to the followers."""
+    """One transaction, or some in a row, on their way to the followers."""
 
     updates: Sequence[Update]
-    conflicts: tuple[Conflict, ...]
-    settled: tuple[tuple[Conflict, int | None], ...]
+    conflicts: Sequence[Conflict]
+    settled: Sequence[tuple[Conflict, int | None]]
 
 
 class Hub:
@@ -231,12 +231,28 @@ class Hub:
             await self._published.wait()
             self._published.clear()
             while self._rounds:
-                current = self._rounds.popleft()
+                current = self._next_round()
                 try:
                     await self._deliver(current)
                 except Exception:  # noqa: BLE001  a round that cannot be delivered must not stop the next one
                     _log.exception("round_not_delivered")
                     self._leave_to_pumps(current)
+
+    def _next_round(self) -> _Round:
+        """The oldest round and those after it that fit into a page with it: who falls behind writes less often."""
+        current = self._rounds.popleft()
+        updates, weight = list(current.updates), weight_of(current.updates)
+        conflicts, settled = [*current.conflicts], [*current.settled]
+        while self._rounds:
+            other = self._rounds[0]
+            weight += weight_of(other.updates)
+            if len(updates) + len(other.updates) > PUMP_PAGE or weight > PAGE_CHARACTERS:
+                break
+            updates += other.updates
+            conflicts += other.conflicts
+            settled += other.settled
+            self._rounds.popleft()
+        return _Round(updates, conflicts, settled)
 
     def _rights_changed(self, user_id: UserId, update: Update) -> None:
         """Stop what was revoked at once; the pump tells the rest in its place in the log."""

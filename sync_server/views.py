@@ -8,7 +8,7 @@ from sync_server.cursor import Cursor, format_cursor
 from sync_server.errors import ErrorCode
 from sync_server.orders import Decided
 from sync_server.protocol.codec import JsonText
-from sync_server.protocol.messages import (
+from sync_server.protocol.server_messages import (
     ConflictNotice,
     ConflictView,
     OperationResult,

@@ -4,15 +4,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+from schema.entity import EntitySpec
 from schema.registry import Registry
 from sync_server.conflict.constraints import claims_of
 from sync_server.conflict.model import Attempt, Claim, Outcome, Revision, Surroundings
 from sync_server.conflict.values import equal
 from sync_server.orders import Decided
 from sync_server.records import Conflict, DecisionKey, Entity, EntityKey, Update, update_of
-from sync_server.stores.reader import Reader, references_of
+from sync_server.stores.reader import Reader
 from sync_server.stores.writer import Writer, dump
-from sync_server.types import ConflictId, EntityId, Json, Millis, OperationType, Role, Seq, SpaceId, UserId
+from sync_server.types import ConflictId, EntityId, EntityType, Json, Millis, OperationType, Role, Seq, SpaceId, UserId
 
 
 class Entities(Mapping[EntityKey, Entity]):
@@ -273,3 +274,13 @@ def _previous(old: Json, new: Json) -> dict[str, Sequence[Any]]:
         for name in {**old, **new}
         if name not in old or name not in new or not equal(old[name], new[name])
     }
+
+
+def references_of(entity: Entity, spec: EntitySpec) -> list[tuple[str, EntityKey]]:
+    """(field, parent) for each reference that the entity holds."""
+    found = []
+    for name, reference in spec.references.items():
+        value = entity.data.get(name)
+        if value is not None:
+            found.append((name, EntityKey(EntityType(reference.entity_type), EntityId(str(value)))))
+    return found

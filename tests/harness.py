@@ -25,7 +25,7 @@ from sync_server.auth import issue_token
 from sync_server.clock import now_ms
 from sync_server.config import Settings
 from sync_server.orders import Committed
-from sync_server.protocol.messages import ServerMessage
+from sync_server.protocol.server_messages import ServerMessage
 from sync_server.records import Space
 from sync_server.server import SyncHttpProtocol, SyncWebSocketProtocol, listening_socket
 from sync_server.services import Services

@@ -5,8 +5,8 @@ from sync_server.connection import Connection, failed
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.handlers.operations import Defaults, order_of
 from sync_server.orders import Batch, Decided
+from sync_server.protocol.client_messages import Operation, Resolution, ResolveConflict
 from sync_server.protocol.codec import JsonText
-from sync_server.protocol.messages import Operation, Resolution, ResolveConflict
 from sync_server.protocol.validation import validation_error
 from sync_server.services import Services
 from sync_server.types import ClientId, Json, OperationType, SyncId, UserId

@@ -10,7 +10,8 @@ from sync_server.errors import CommandError, ErrorCode
 from sync_server.handlers.access import read_as, readable_spaces, role_in
 from sync_server.handlers.conflict import resolve
 from sync_server.memberships import Places
-from sync_server.protocol.messages import ConflictView, Resolution, Spliced
+from sync_server.protocol.client_messages import Resolution
+from sync_server.protocol.server_messages import ConflictView, Spliced
 from sync_server.records import Conflict
 from sync_server.services import Services
 from sync_server.stores.reader import Reader

@@ -2,7 +2,7 @@
 
 from sync_server.connection import Connection
 from sync_server.handlers import auth, conflict, handshake, presence, subscribe, sync
-from sync_server.protocol.messages import (
+from sync_server.protocol.client_messages import (
     Auth,
     ClientMessage,
     Handshake,

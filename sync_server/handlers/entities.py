@@ -11,7 +11,7 @@ from sync_server.conflict.values import equal
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.handlers.access import read_as, role_in
 from sync_server.memberships import Places
-from sync_server.protocol.messages import OutId, Spliced
+from sync_server.protocol.server_messages import OutId, Spliced
 from sync_server.protocol.validation import validation_error
 from sync_server.records import Change, Entity, EntityKey
 from sync_server.services import Services

@@ -17,11 +17,12 @@ from sync_server.feed import Page, Viewer
 from sync_server.handlers.access import read_as, readable_spaces
 from sync_server.memberships import Places, followed
 from sync_server.protocol.codec import JsonText
-from sync_server.protocol.messages import OutId, Reset, Spliced, UpdateItem
+from sync_server.protocol.server_messages import OutId, Reset, Spliced, UpdateItem
 from sync_server.protocol.validation import validation_error
 from sync_server.records import Head
 from sync_server.services import Services
-from sync_server.stores.reader import EntityRow, EntityScan, Reader
+from sync_server.stores.log_reader import EntityRow, EntityScan
+from sync_server.stores.reader import Reader
 from sync_server.types import ClientId, Json, Millis, Seq, UserId, format_id, format_time, parse_time
 from sync_server.views import server_update, update_item
 

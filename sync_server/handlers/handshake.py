@@ -4,14 +4,9 @@ from sync_server.clock import now_ms
 from sync_server.connection import Connection
 from sync_server.errors import CommandError
 from sync_server.handlers import auth
-from sync_server.protocol.messages import (
-    DEFAULT_PAGE,
-    MAX_OPERATIONS,
-    PROTOCOL_VERSION,
-    Handshake,
-    HandshakeReply,
-    Limits,
-)
+from sync_server.protocol.client_messages import DEFAULT_PAGE, MAX_OPERATIONS, Handshake
+from sync_server.protocol.server_messages import HandshakeReply, Limits
+from sync_server.protocol.versions import PROTOCOL_VERSION
 from sync_server.services import Services
 from sync_server.types import format_time
 

@@ -11,7 +11,7 @@ from schema.registry import Registry
 from sync_server.conflict.model import Refusal
 from sync_server.errors import CommandError
 from sync_server.orders import Order
-from sync_server.protocol.messages import Operation, Ref
+from sync_server.protocol.client_messages import Operation, Ref
 from sync_server.protocol.operations import RefusedOperation
 from sync_server.protocol.validation import first_problem, validation_error
 from sync_server.types import (

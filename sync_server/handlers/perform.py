@@ -8,8 +8,9 @@ from sync_server.errors import CommandError, ErrorCode
 from sync_server.feed import Viewer
 from sync_server.handlers.operations import Defaults, order_of, refused_order
 from sync_server.orders import Batch, Decided, Order
-from sync_server.protocol.messages import Operation, OperationResult, SyncRequest
+from sync_server.protocol.client_messages import Operation, SyncRequest
 from sync_server.protocol.operations import RefusedOperation, parse_operations
+from sync_server.protocol.server_messages import OperationResult
 from sync_server.services import Services
 from sync_server.types import ClientId, OperationType, SpaceId, SyncId, UserId, Verdict
 from sync_server.users import home_of

@@ -3,8 +3,8 @@
 from sync_server.clock import now_ms
 from sync_server.connection import Connection
 from sync_server.errors import CommandError, ErrorCode
+from sync_server.protocol.client_messages import Presence
 from sync_server.protocol.codec import JSON
-from sync_server.protocol.messages import Presence
 from sync_server.protocol.validation import validation_error
 from sync_server.services import Services
 from sync_server.types import SpaceId

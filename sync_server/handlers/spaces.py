@@ -12,7 +12,7 @@ from sync_server.errors import CommandError, ErrorCode
 from sync_server.handlers.access import read_as, require_manager, require_reader, role_in
 from sync_server.memberships import Places, followed
 from sync_server.orders import Committed
-from sync_server.protocol.messages import OutId
+from sync_server.protocol.server_messages import OutId
 from sync_server.records import Space
 from sync_server.services import Services
 from sync_server.stores.reader import Reader

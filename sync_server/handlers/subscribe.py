@@ -4,7 +4,7 @@ from sync_server.clock import now_ms
 from sync_server.connection import Connection
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.handlers.auth import starting_cursor, viewer_of
-from sync_server.protocol.messages import Subscribe
+from sync_server.protocol.client_messages import Subscribe
 from sync_server.services import Services
 from sync_server.types import format_time
 

@@ -10,17 +10,10 @@ from sync_server.feed import Page, SpaceReset, Viewer
 from sync_server.handlers.perform import CONFLICT_CHARACTERS, Room, perform
 from sync_server.hub import Subscriber
 from sync_server.orders import Decided
-from sync_server.protocol.messages import (
-    PROTOCOL_VERSION,
-    SERVER_VERSION,
-    NewClientState,
-    OperationResult,
-    Sync,
-    SyncRequest,
-    SyncResponseData,
-)
+from sync_server.protocol.client_messages import Sync, SyncRequest
+from sync_server.protocol.server_messages import NewClientState, OperationResult, SyncResponseData
 from sync_server.protocol.validation import validation_error
-from sync_server.protocol.versions import is_supported
+from sync_server.protocol.versions import PROTOCOL_VERSION, SERVER_VERSION, is_supported
 from sync_server.records import Conflict
 from sync_server.services import Services
 from sync_server.types import (

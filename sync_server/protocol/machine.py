@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from sync_server.errors import CloseCode, CommandError, ErrorCode, ProtocolError, SyncServerError
+from sync_server.protocol.client_messages import CLIENT_MESSAGES, MAX_MESSAGE_ID, ClientMessage
 from sync_server.protocol.codec import Codec
-from sync_server.protocol.messages import CLIENT_MESSAGES, MAX_MESSAGE_ID, PROTOCOL_VERSION, ClientMessage
 from sync_server.protocol.replies import error_frame, goodbye
 from sync_server.protocol.states import EVENTS, MESSAGES, Answer, Event, State, expected
 from sync_server.protocol.validation import first_problem, validation_error
-from sync_server.protocol.versions import SUPPORTED_VERSIONS, is_supported
+from sync_server.protocol.versions import PROTOCOL_VERSION, SUPPORTED_VERSIONS, is_supported
 from sync_server.types import Json
 
 MAX_REASON_BYTES = 123

@@ -7,7 +7,7 @@ from operator import attrgetter
 from pydantic import TypeAdapter, ValidationError
 
 from sync_server.errors import CommandError
-from sync_server.protocol.messages import Operation, Ref
+from sync_server.protocol.client_messages import Operation, Ref
 from sync_server.protocol.validation import first_problem, validation_error
 from sync_server.types import OperationType
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from sync_server.protocol.messages import CLIENT_MESSAGES
+from sync_server.protocol.client_messages import CLIENT_MESSAGES
 
 
 class State(StrEnum):

@@ -10,9 +10,9 @@ from enum import Enum
 from pathlib import Path
 
 from sync_server.errors import CloseCode, ErrorCode
+from sync_server.protocol.client_messages import CLIENT_MESSAGES, DEFAULT_PAGE, MAX_OPERATIONS
 from sync_server.protocol.codec import CODECS, MAX_DEPTH, MAX_PACKED_ITEMS
 from sync_server.protocol.machine import MachineLimits
-from sync_server.protocol.messages import CLIENT_MESSAGES, DEFAULT_PAGE, MAX_OPERATIONS
 from sync_server.protocol.operations import REQUIRED_FIELDS
 from sync_server.protocol.states import EVENTS, MESSAGES, Answer, Event, State
 from sync_server.protocol.wire import wire_schemas

@@ -1,9 +1,9 @@
-"""The versions of the wire that this server speaks: one line each in `schema/wire/history.md`."""
+"""The versions of the server, and of the wire that it speaks: one line each in `schema/wire/history.md`."""
 
 import re
 
-from sync_server.protocol.messages import PROTOCOL_VERSION
-
+PROTOCOL_VERSION = "1.0.0"
+SERVER_VERSION = "1.0.0"
 SUPPORTED_VERSIONS: tuple[str, ...] = (PROTOCOL_VERSION,)
 
 _VERSION = re.compile(r"([0-9]{1,6})(?:\.[0-9]{1,6}){0,2}")

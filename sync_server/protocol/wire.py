@@ -11,13 +11,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from sync_server.protocol.messages import (
-    CLIENT_MESSAGES,
-    PROTOCOL_VERSION,
-    SERVER_MESSAGES,
-    Operation,
-    SyncRequest,
-)
+from sync_server.protocol.client_messages import CLIENT_MESSAGES, Operation, SyncRequest
+from sync_server.protocol.server_messages import SERVER_MESSAGES
+from sync_server.protocol.versions import PROTOCOL_VERSION
 from sync_server.types import Json
 
 

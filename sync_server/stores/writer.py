@@ -18,16 +18,15 @@ from sync_server.records import (
     Space,
     SyncRecord,
 )
-from sync_server.stores.reader import (
+from sync_server.stores.reader import Reader
+from sync_server.stores.rows import (
     CHANGE_COLUMNS,
     CONFLICT_COLUMNS,
     DECISION_COLUMNS,
     ENTITY_COLUMNS,
     SYNC_COLUMNS,
-    Reader,
-    chunks,
-    marks,
 )
+from sync_server.stores.statements import chunks, marks
 from sync_server.types import EntityId, EntityType, Millis, Seq, UserId
 
 

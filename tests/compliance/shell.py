@@ -4,11 +4,7 @@ from collections import deque
 from contextlib import suppress
 
 from sync_server.errors import CloseCode, ErrorCode, ProtocolError
-from sync_server.protocol.codec import JSON, Codec
-from sync_server.protocol.machine import Close, Command, Deliver, Machine, MachineLimits, Send
-from sync_server.protocol.messages import (
-    PROTOCOL_VERSION,
-    SERVER_VERSION,
+from sync_server.protocol.client_messages import (
     Auth,
     ClientMessage,
     Handshake,
@@ -17,8 +13,11 @@ from sync_server.protocol.messages import (
     Subscribe,
     Sync,
 )
+from sync_server.protocol.codec import JSON, Codec
+from sync_server.protocol.machine import Close, Command, Deliver, Machine, MachineLimits, Send
 from sync_server.protocol.operations import RefusedOperation, parse_operations
 from sync_server.protocol.states import State
+from sync_server.protocol.versions import PROTOCOL_VERSION, SERVER_VERSION
 from sync_server.types import Json, Millis, Verdict, format_time
 
 from .transcript import Said

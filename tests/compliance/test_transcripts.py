@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_server.protocol.messages import CLIENT_MESSAGES
+from sync_server.protocol.client_messages import CLIENT_MESSAGES
 from sync_server.protocol.states import State
 
 from .shell import MachinePeer

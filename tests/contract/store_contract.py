@@ -23,8 +23,10 @@ from sync_server.records import (
     SyncKey,
     SyncRecord,
 )
-from sync_server.stores.reader import MAX_VARIABLES, OperationFilter, SpaceScan
+from sync_server.stores.log_reader import SpaceScan
+from sync_server.stores.reader import OperationFilter
 from sync_server.stores.sql import Store
+from sync_server.stores.statements import MAX_VARIABLES
 from sync_server.stores.writer import Writer, dump
 from sync_server.types import ConflictType, OperationType, Role, Strategy, SyncStatus, Verdict
 
@@ -538,6 +540,8 @@ class StoreContract:
             assert writer.settled_count("1", "sync") == 1
             assert writer.conflicts_page([HOME], is_open=True, offset=0, limit=9) == ([conflict("a")], 1)
             everything, total = writer.conflicts_page([HOME, "s"], is_open=None, offset=0, limit=2)
+            crowd = [HOME, *(f"s{number}" for number in range(2 * MAX_VARIABLES))]
+            assert writer.conflicts_page(crowd, is_open=None, offset=0, limit=9)[1] == 2
         assert (len(everything), total) == (2, 3)
 
     def test_remembers_clients(self, store: Store) -> None:

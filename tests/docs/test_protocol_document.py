@@ -9,8 +9,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from sync_server.errors import CloseCode, ErrorCode
-from sync_server.protocol.messages import CLIENT_MESSAGES, SERVER_MESSAGES, OperationResult, ResetReason
+from sync_server.protocol.client_messages import CLIENT_MESSAGES
 from sync_server.protocol.operations import parse_operations
+from sync_server.protocol.server_messages import SERVER_MESSAGES, OperationResult, ResetReason
 from sync_server.protocol.tables import (
     CLOSE_MEANINGS,
     ERROR_MEANINGS,

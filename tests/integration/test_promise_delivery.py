@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
+from sync_server.hub import PUMP_PAGE
+from sync_server.orders import Committed
 from sync_server.protocol.codec import JsonCodec
+from sync_server.records import Update
+from sync_server.types import ClientId, EntityId, EntityType, Millis, Seq, SpaceId, UserId
 from tests.harness import Client, Message, RunningServer, create, delete, open_client, running_server, token_for, update
 
 TEAM = "s-team"
@@ -28,6 +32,12 @@ def seqs(client: Client) -> list[int]:
 async def wait_for_seq(client: Client, seq: int) -> None:
     while not client.replica.told or client.replica.told[-1][0] < seq:
         await client.next("server_update", "server_updates")
+
+
+def note(seq: int) -> Update:
+    """A change by the server itself, in user 1's own space."""
+    row = (Seq(seq), SpaceId("u-1"), EntityType("note"), EntityId(f"n{seq}"), 1, "create", '{"title":"x"}')
+    return Update(*row, Millis(0), UserId("1"), ClientId(""))
 
 
 async def fresh(server: RunningServer, user: str = "1", **request: Any) -> dict[Any, Any]:
@@ -125,6 +135,22 @@ class TestASubscriber:
             expected = await fresh(server)
         assert seqs(phone) == list(range(1, 32))
         assert phone.replica.live == expected
+
+    async def test_gets_what_was_committed_meanwhile_in_one_frame(self, server: RunningServer) -> None:
+        async with server.client(capabilities=["batch_updates"]) as client:
+            hub, head = server.services.hub, server.services.feed.head.head_seq
+            for seq in (head + 1, head + 2, head + 3):
+                hub.publish(Committed((note(seq),)))
+            message = await client.next("server_updates")
+        assert [item["seq"] for item in message["updates"]] == [head + 1, head + 2, head + 3]
+
+    async def test_gets_no_more_in_one_frame_than_a_page(self, server: RunningServer) -> None:
+        async with server.client(capabilities=["batch_updates"]) as client:
+            hub, head = server.services.hub, server.services.feed.head.head_seq
+            for seq in range(head + 1, head + PUMP_PAGE + 2):
+                hub.publish(Committed((note(seq),)))
+            counts = [len((await client.next("server_updates"))["updates"]) for _ in range(2)]
+        assert counts == [PUMP_PAGE, 1]
 
     async def test_that_reads_slowly_lags_and_then_has_the_newest_state(self, tmp_path: Path) -> None:
         async with running_server(tmp_path, send_buffer_bytes=16_384) as server:

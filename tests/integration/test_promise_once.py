@@ -8,7 +8,7 @@ from websockets.exceptions import ConnectionClosed
 
 from sync_server.handlers.operations import Defaults, order_of
 from sync_server.orders import Batch
-from sync_server.protocol.messages import Operation
+from sync_server.protocol.client_messages import Operation
 from sync_server.types import ClientId, Millis, SpaceId, SyncId, UserId
 from tests.harness import Message, RunningServer, create, delete, open_client, running_server, token_for, update
 

@@ -23,8 +23,8 @@ from sync_server.handlers.operations import Defaults, order_of
 from sync_server.hub import Hub, Subscriber
 from sync_server.ids import IdBlocks
 from sync_server.orders import Batch, Committed
+from sync_server.protocol.client_messages import Operation
 from sync_server.protocol.codec import JSON
-from sync_server.protocol.messages import Operation
 from sync_server.records import Space, Update
 from sync_server.round import Round
 from sync_server.sockets import Frames

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_server.protocol.client_messages import CLIENT_MESSAGES
 from sync_server.protocol.codec import JSON
 from sync_server.protocol.machine import Close, Command, Deliver, Machine, MachineLimits, Send
-from sync_server.protocol.messages import CLIENT_MESSAGES
 from sync_server.protocol.states import State
 
 LIMITS = MachineLimits(frames_per_second=5, frames_burst=20, max_message_bytes=2_000, unauthenticated_frame_bytes=500)

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_server.protocol.messages import Operation
+from sync_server.protocol.client_messages import Operation
 from sync_server.protocol.operations import RefusedOperation, parse_operation, parse_operations
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=10) | st.floats()

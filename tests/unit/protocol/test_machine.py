@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from sync_server.errors import CloseCode
+from sync_server.protocol.client_messages import CLIENT_MESSAGES, Auth, Handshake, Sync
 from sync_server.protocol.codec import JSON, MSGPACK
 from sync_server.protocol.machine import (
     MAX_REASON_BYTES,
@@ -18,7 +19,6 @@ from sync_server.protocol.machine import (
     MachineLimits,
     Send,
 )
-from sync_server.protocol.messages import CLIENT_MESSAGES, Auth, Handshake, Sync
 from sync_server.protocol.states import MESSAGES, Answer, State
 
 LIMITS = MachineLimits()

@@ -5,14 +5,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from sync_server.protocol.messages import (
-    CLIENT_MESSAGES,
-    SERVER_MESSAGES,
-    AnyClientMessage,
-    Handshake,
-    ServerMessage,
-    Sync,
-)
+from sync_server.protocol.client_messages import CLIENT_MESSAGES, AnyClientMessage, Handshake, Sync
+from sync_server.protocol.server_messages import SERVER_MESSAGES, ServerMessage
 
 MINIMAL: dict[str, dict[str, Any]] = {
     "handshake": {"client_id": "client_abc123"},

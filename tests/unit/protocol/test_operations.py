@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sync_server.errors import ErrorCode
-from sync_server.protocol.messages import Operation, Ref
+from sync_server.protocol.client_messages import Operation, Ref
 from sync_server.protocol.operations import REQUIRED_FIELDS, RefusedOperation, parse_operation, parse_operations
 from sync_server.types import OperationType, Strategy
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sync_server.protocol.messages import CLIENT_MESSAGES
+from sync_server.protocol.client_messages import CLIENT_MESSAGES
 from sync_server.protocol.states import EVENTS, MESSAGES, Answer, Event, State, expected
 
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from sync_server.errors import ErrorCode
-from sync_server.protocol.messages import Handshake, Operation, Subscription, SyncRequest
+from sync_server.protocol.client_messages import Handshake, Operation, Subscription, SyncRequest
 from sync_server.protocol.validation import MAX_PATH_LENGTH, first_problem, validation_error
 
 

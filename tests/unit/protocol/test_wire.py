@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from sync_server.protocol.messages import CLIENT_MESSAGES, PROTOCOL_VERSION, SERVER_MESSAGES
-from sync_server.protocol.versions import SUPPORTED_VERSIONS
+from sync_server.protocol.client_messages import CLIENT_MESSAGES
+from sync_server.protocol.server_messages import SERVER_MESSAGES
+from sync_server.protocol.versions import PROTOCOL_VERSION, SUPPORTED_VERSIONS
 from sync_server.protocol.wire import format_golden_schema, golden_schema, wire_schemas
 
 WIRE = Path(__file__).parents[3] / "schema" / "wire"
