@@ -123,6 +123,7 @@ operations = Table(
     Column("body", Text),
     Column("retry_count", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("place", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 """The durable verdicts. `body` is kept only where the operation did not succeed, so that it can be tried again."""

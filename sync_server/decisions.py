@@ -27,9 +27,9 @@ def decision_of(
 
     Its `seq` is not known yet: see `Decided`.
     """
-    retries, created_at = 0, now
+    retries, created_at, place = 0, now, 0
     if order.retry_of is not None:
-        retries, created_at = order.retry_of.retry_count + 1, order.retry_of.created_at
+        retries, created_at, place = order.retry_of.retry_count + 1, order.retry_of.created_at, order.retry_of.place
     code, error, details = None, None, None
     if refusal is not None:
         code, error, details = refusal.code, refusal.message, dict(refusal.details)
@@ -39,7 +39,7 @@ def decision_of(
     return Decision(
         batch.user_id, batch.client_id, order.operation_id, order.body_hash, batch.sync_id, order.operation_type,
         order.entity_type, entity_id, verdict, rule, version, None, conflict_id,
-        code, error, details, None if verdict.is_success else dump(order.raw), retries, created_at,
+        code, error, details, None if verdict.is_success else dump(order.raw), retries, created_at, place,
     )  # fmt: skip
 
 

@@ -178,6 +178,8 @@ class Decision(NamedTuple):
     body: str | None
     retry_count: int
     created_at: Millis
+    place: int = 0
+    """Where in its request the operation stood, kept with its body: operations are tried again in their order."""
 
     @property
     def key(self) -> "DecisionKey":

@@ -383,10 +383,10 @@ class Round:
     ) -> None:
         """Write verdicts, conflicts and syncs."""
         fresh = [
-            (result.decision, result.seq)
+            (_placed(result.decision, place), result.seq)
             for batch in batches
             if not (batch.atomic and has_failed(verdicts[id(batch)]))
-            for result in verdicts[id(batch)]
+            for place, result in enumerate(verdicts[id(batch)])
             if not result.duplicate and result.decision.operation_type is not _READ
         ]
         self._writer.save_decisions(fresh)
@@ -422,6 +422,11 @@ def _refused(batch: Batch, syncs: dict[SyncKey, SyncRecord]) -> CommandError | N
     if record.status is SyncStatus.CANCELLED:
         return CommandError(ErrorCode.CONFLICT, "This sync was cancelled; begin another.", details={"field": "sync_id"})
     return None
+
+
+def _placed(decision: Decision, place: int) -> Decision:
+    """The verdict with its operation's place, where that may have to be tried again; a retry keeps its first one."""
+    return decision if decision.body is None or decision.retry_count else decision._replace(place=place)
 
 
 def _is_due(order: Order, known: Decision) -> bool:

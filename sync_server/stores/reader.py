@@ -167,7 +167,7 @@ class Reader(LogReader):
         """The operations of a sync that were rejected or are parked, with their bodies."""
         rows = self._rows(
             f"SELECT {DECISION_COLUMNS} FROM operations WHERE user_id = ? AND sync_id = ? AND body IS NOT NULL "  # noqa: S608
-            "ORDER BY created_at",
+            "ORDER BY created_at, place",
             (user_id, sync_id),
         )
         return [decision_from(row) for row in rows]

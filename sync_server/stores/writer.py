@@ -39,7 +39,7 @@ ENTITY_UPDATE = " ON CONFLICT (entity_type, entity_id) DO UPDATE SET " + ", ".jo
     f"{name} = excluded.{name}" for name in ("version", "data", "deleted", "updated_at", "modified_by", "seq")
 )
 """What an entity never changes is left out: a row that is replaced moves its entry in the index of creation as well."""
-_PLAIN_DECISION_COLUMNS = ", ".join((*Decision._fields[:12], *Decision._fields[17:]))
+_PLAIN_DECISION_COLUMNS = ", ".join((*Decision._fields[:12], "retry_count", "created_at"))
 
 
 class Writer(Reader):
@@ -104,7 +104,7 @@ class Writer(Reader):
                 str(decision.rule), decision.version, seq,
             )  # fmt: skip
             if decision.conflict_id is None and decision.error_code is None and decision.body is None:
-                plain.append((*row, *decision[17:]))
+                plain.append((*row, decision.retry_count, decision.created_at))
             else:
                 code = decision.error_code.value if decision.error_code is not None else None
                 details = dump(decision.details) if decision.details else None

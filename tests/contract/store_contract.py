@@ -492,9 +492,10 @@ class StoreContract:
 
     def test_lists_what_did_not_succeed_until_it_is_closed(self, store: Store) -> None:
         with store.write() as writer:
-            save_decisions(writer, decision("a"), rejected("b"), rejected("c", sync_id="other"))
-            assert [one.operation_id for one in writer.unsuccessful("1", "sync")] == ["b"]
-            writer.close_decisions([rejected("b").key])
+            last = rejected("a failed too", place=1)
+            save_decisions(writer, decision("a"), last, rejected("b"), rejected("c", sync_id="other"))
+            assert [one.operation_id for one in writer.unsuccessful("1", "sync")] == ["b", "a failed too"]
+            writer.close_decisions([rejected("b").key, last.key])
             assert writer.unsuccessful("1", "sync") == []
 
     def test_pages_and_counts_operations(self, store: Store) -> None:

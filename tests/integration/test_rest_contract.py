@@ -372,6 +372,13 @@ class TestRetry:
         assert status["sync_history"][0]["successful_operations"] == 1
         assert status["sync_history"][0]["failed_operations"] == 1
 
+    async def test_keeps_their_order(self, api: httpx.AsyncClient) -> None:
+        names = ("op_c", "op_a", "op_b")
+        await sync(api, *(update(name, "later", 1, title=name) for name in names), sync_id="sync_abc123")
+        for _ in range(2):
+            body = done(await api.post("/api/sync/retry", json={"sync_id": "sync_abc123"}))
+            assert tuple(one["operation_id"] for one in body["operation_results"]) == names
+
     async def test_does_only_those_that_are_named(self, api: httpx.AsyncClient) -> None:
         await sync(api, update("op_001", 99, 1, title="x"), update("op_002", 98, 1, title="x"), sync_id="sync_abc123")
         named = {"sync_id": "sync_abc123", "operation_ids": ["op_002", "op_009"]}

@@ -1,4 +1,4 @@
-"""Writes that go to the end of a table: an entity's changes are a chain, snapshots go by creation.
+"""Chains of changes, snapshots by creation, the places of operations.
 
 Revision ID: 0002
 """
@@ -20,6 +20,7 @@ def upgrade() -> None:
         "AND earlier.version = changes.version - 1 AND earlier.seq < changes.seq), 0) "
         "WHERE version > 1 AND entity_type != 'member'"
     )
+    op.add_column("operations", sa.Column("place", sa.Integer(), nullable=False, server_default="0"))
     op.drop_index("changes_by_entity", table_name="changes")
     op.drop_index("entities_by_seq", table_name="entities")
     op.create_index("entities_by_creation", "entities", ["space_id", "created_seq"], unique=False)
