@@ -6,7 +6,7 @@ import orjson
 from typing_extensions import TypedDict
 
 from sync_server.clock import now_ms
-from sync_server.handlers.operations import Defaults, order_of
+from sync_server.handlers.operations import Defaults, order_of, refused_order
 from sync_server.handlers.syncs import no_such_sync
 from sync_server.orders import Batch, Decided, Order
 from sync_server.protocol.client_messages import MAX_OPERATIONS, Operation
@@ -60,14 +60,19 @@ async def retry(services: Services, user_id: UserId, sync_id: SyncId, operation_
 
 async def _orders(services: Services, record: SyncRecord, decisions: Sequence[Decision]) -> tuple[Order, ...]:
     """The orders of stored bodies; references to entities that were created meanwhile are settled."""
-    now = now_ms()
+    defaults = Defaults(None, now_ms())
     orders = []
     for decision in decisions:
         raw: Json = orjson.loads(decision.body or "{}")
         parsed = parse_operation(raw)
-        if isinstance(parsed, Operation):  # it was well formed when it was stored
-            order = order_of(parsed, raw, services.registry, Defaults(None, now))
-            orders.append(order._replace(body_hash=decision.body_hash, retry_of=decision))
+        if isinstance(parsed, Operation):
+            order = order_of(parsed, raw, services.registry, defaults)
+        else:  # malformed, then as now
+            refused = refused_order(parsed, raw, services.registry, defaults)
+            if refused is None:
+                continue
+            order = refused
+        orders.append(order._replace(body_hash=decision.body_hash, retry_of=decision))
     retried = {order.operation_id for order in orders}
     refs = {ref for order in orders for ref in _refs(order)} - retried
     keys = [DecisionKey(record.user_id, record.client_id, ref) for ref in refs]

@@ -52,9 +52,10 @@ async def operation(
         return found
 
     found = await services.feed.read(query)
-    if len(found) > 1:
+    clients = {key.client_id for key in found} | ({waiting["client_id"]} if waiting is not None else set())
+    if len(clients) > 1:
         error = validation_error("client_id", "is required: several of your clients used this operation_id")
-        error.details["client_ids"] = sorted(key.client_id for key in found)
+        error.details["client_ids"] = sorted(clients)
         raise error
     if found:
         return _operation_view(next(iter(found.values())))

@@ -379,6 +379,12 @@ class TestRetry:
             body = done(await api.post("/api/sync/retry", json={"sync_id": "sync_abc123"}))
             assert tuple(one["operation_id"] for one in body["operation_results"]) == names
 
+    async def test_says_again_what_is_malformed(self, api: httpx.AsyncClient) -> None:
+        await sync(api, {"operation_id": "op_001", "operation_type": "create", "entity_type": "note"}, sync_id="s")
+        body = done(await api.post("/api/sync/retry", json={"sync_id": "s"}))
+        assert [one["error_code"] for one in body["operation_results"]] == ["VALIDATION_ERROR"]
+        assert done(await api.get("/api/sync/operations/op_001"))["data"]["retry_count"] == 1
+
     async def test_does_only_those_that_are_named(self, api: httpx.AsyncClient) -> None:
         await sync(api, update("op_001", 99, 1, title="x"), update("op_002", 98, 1, title="x"), sync_id="sync_abc123")
         named = {"sync_id": "sync_abc123", "operation_ids": ["op_002", "op_009"]}
