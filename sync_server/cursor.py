@@ -9,6 +9,8 @@ from typing import NamedTuple
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.types import Seq, SpaceId
 
+_NOTHING = Seq(0)
+
 
 class ScanKind(StrEnum):
     SNAPSHOT = "s"
@@ -18,8 +20,8 @@ class ScanKind(StrEnum):
 class Scan(NamedTuple):
     """Rows that come from the entities and not from the log, while the log waits at the cursor's seq.
 
-    A snapshot tells every live entity created in (after, until], of one space or of all of them, as it is when its page
-    is read; what happens after `until` the log tells as well. A revoked scan tells deletes of one lost space.
+    A snapshot tells every live entity created in (after, until], of one space or of all of them: what changes
+    meanwhile is left to the log after `until`. A revoked scan tells deletes of one lost space.
     """
 
     kind: ScanKind
@@ -29,13 +31,24 @@ class Scan(NamedTuple):
 
 
 class Cursor(NamedTuple):
+    """Changes of the log up to `seq` are seen; those up to `own` are told also to the client that made them.
+
+    A reset makes a client drop what it has: with it what it did itself between the reading of a page and its arrival.
+    """
+
     epoch: str
     seq: Seq
     scan: Scan | None = None
+    own: Seq = _NOTHING
+
+    def at(self, seq: Seq) -> "Cursor":
+        """The cursor further on in the log."""
+        return Cursor(self.epoch, seq, None, self.own if self.own > seq else Seq(0))
 
 
 _PATTERN = re.compile(
-    r"1\.(?P<epoch>[0-9a-f]{1,32})\.(?P<seq>[0-9]{1,18})"
+    r"(?:1\.(?P<old_epoch>[0-9a-f]{1,32})\.(?P<old_seq>[0-9]{1,18})|"
+    r"2\.(?P<epoch>[0-9a-f]{1,32})\.(?P<seq>[0-9]{1,18})\.(?P<own>[0-9]{1,18}))"
     r"(?:\.(?P<kind>[sr])\.(?P<space>[A-Za-z0-9_\-]{0,80})\.(?P<after>[0-9]{1,18})\.(?P<until>[0-9]{1,18}))?"
 )
 
@@ -46,7 +59,7 @@ def format_cursor(cursor: Cursor) -> str:
     >>> parse_cursor(format_cursor(Cursor("e1", Seq(7)))) == Cursor("e1", Seq(7))
     True
     """
-    text = f"1.{cursor.epoch}.{cursor.seq}"
+    text = f"2.{cursor.epoch}.{cursor.seq}.{cursor.own}"
     if cursor.scan is not None:
         scan = cursor.scan
         text += f".{scan.kind}.{scan.space_id or ''}.{scan.after}.{scan.until}"
@@ -70,5 +83,9 @@ def parse_cursor(text: str) -> Cursor:
     scan = None
     if match["kind"] is not None:
         space_id = SpaceId(match["space"]) if match["space"] else None
-        scan = Scan(ScanKind(match["kind"]), space_id, Seq(int(match["after"])), Seq(int(match["until"])))
-    return Cursor(match["epoch"], Seq(int(match["seq"])), scan)
+        # scans of the first format went by another order: they begin again
+        after = Seq(int(match["after"])) if match["epoch"] is not None else Seq(0)
+        scan = Scan(ScanKind(match["kind"]), space_id, after, Seq(int(match["until"])))
+    if match["epoch"] is None:
+        return Cursor(match["old_epoch"], Seq(int(match["old_seq"])), scan)
+    return Cursor(match["epoch"], Seq(int(match["seq"])), scan, Seq(int(match["own"])))

@@ -19,6 +19,7 @@ from sync_server.stores.sql import Store, StoreError
 from sync_server.types import ClientId, Millis, Seq, SpaceId, UserId
 
 T = TypeVar("T")
+_NOTHING = Seq(0)
 MEMBER = "member"
 """The entity type of log rows that grant or revoke; they are told as resets and deletes, never as rows."""
 
@@ -50,12 +51,16 @@ class Viewer(NamedTuple):
     def follows(self, space_id: SpaceId) -> bool:
         return self.spaces is None or space_id in self.spaces
 
-    def wants(self, update: Update) -> bool:
-        """Whether a row of a followed space is for this reader: of a wanted type, and not their own client's."""
+    def wants(self, update: Update, *, own: Seq = _NOTHING) -> bool:
+        """Whether a row of a followed space is for this reader: of a wanted type, and not their own client's.
+
+        Args:
+            own: up to here their own client's changes are wanted as well, see `Cursor`.
+        """
         if self.entity_types is not None and update.entity_type not in self.entity_types:
             return False
         is_own = update.client_id == self.client_id and update.modified_by == self.user_id
-        return not (is_own and self.client_id)  # no client at all is told everything
+        return not (is_own and self.client_id and update.seq > own)  # no client at all is told everything
 
 
 class SpaceReset(NamedTuple):
@@ -66,7 +71,7 @@ class SpaceReset(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Rows in seq order, and where the reader stands once they have them."""
+    """Rows in seq order, or of a scan in the order of creation, and where the reader stands once they have them."""
 
     updates: list[Update]
     cursor: Cursor
@@ -75,6 +80,13 @@ class Page(NamedTuple):
     is_snapshot: bool = False
     is_scan: bool = False
     """The rows come from a scan: only the page as a whole can be resumed after, not each row."""
+
+    def ends(self, start: Cursor) -> list[Cursor]:
+        """For each row where a reader stands who had come to `start` and has taken it and those before."""
+        if not self.updates:
+            return []
+        base = self.cursor._replace(own=max(start.own, self.cursor.own))
+        return [*(start if self.is_scan else base.at(row.seq) for row in self.updates[:-1]), self.cursor]
 
 
 class Recent:
@@ -183,7 +195,10 @@ class Feed:
                     return page
             page = await self.read(lambda reader: _page(reader, viewer, cursor, limit, until, newest_only=newest_only))
             if self.memberships.cached(viewer.user_id) is places:
-                return page  # else a right changed meanwhile: what was read may not be theirs any more
+                break  # else a right changed meanwhile: what was read may not be theirs any more
+        if page.resets:
+            page = page._replace(cursor=page.cursor._replace(own=self.head.head_seq))
+        return page
 
     def recent_page(
         self, viewer: Viewer, places: Places, cursor: Cursor, *, limit: int, until: Seq | None = None
@@ -196,12 +211,16 @@ class Feed:
             return None
         spaces = {space_id for space_id in followed(places) if viewer.follows(space_id)}
         rows = _fitting(self.recent.after(cursor.seq, min(max(limit, RECENT_LOOK), end - cursor.seq)))
-        wanted = [row for row in rows if row.space_id in spaces and row.entity_type != MEMBER and viewer.wants(row)]
+        wanted = [
+            row
+            for row in rows
+            if row.space_id in spaces and row.entity_type != MEMBER and viewer.wants(row, own=cursor.own)
+        ]
         if len(wanted) > limit:
             wanted = wanted[:limit]
             rows = wanted
         position = rows[-1].seq if rows else cursor.seq
-        return Page(wanted, Cursor(cursor.epoch, position), position < end)
+        return Page(wanted, cursor.at(position), position < end)
 
     async def cursor_before(self, moment: Millis, *, margin_ms: int = 300_000) -> Cursor:
         """A position that is surely before everything committed after `moment`, some minutes early."""
@@ -306,10 +325,10 @@ def _log_page(
     else:
         found = reader.updates(scans, until=bound, entity_types=viewer.entity_types, limit=limit)
         rows = _fitting(found)
-        wanted = [row for row in rows if viewer.wants(row)]
+        wanted = [row for row in rows if viewer.wants(row, own=cursor.own)]
     if len(found) == limit or len(rows) < len(found):
-        return Page(wanted, cursor._replace(seq=rows[-1].seq), True)
-    reached = cursor._replace(seq=max(cursor.seq, bound))
+        return Page(wanted, cursor.at(rows[-1].seq), True)
+    reached = cursor.at(max(cursor.seq, bound))
     if not events:
         return Page(wanted, reached, True)
     return _at_event(wanted, reached, events[0])

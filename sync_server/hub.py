@@ -46,13 +46,14 @@ class Subscriber:
     """One READY connection as the hub sees it.
 
     Attributes:
+        own: up to this position its own changes are told as well: a reset made it drop them.
         start: the position from which this connection has been fed without a gap.
         position: the newest position of what has been written to the socket.
         met: the followed spaces of which it was told who is there.
     """
 
     __slots__ = (
-        "_close", "audience", "connection_id", "is_live", "met", "position", "pump", "socket", "spaces", "start",
+        "_close", "audience", "connection_id", "is_live", "met", "own", "position", "pump", "socket", "spaces", "start",
         "viewer",
     )  # fmt: skip
 
@@ -71,6 +72,7 @@ class Subscriber:
         self._close = close
         self.spaces: dict[SpaceId, Role] = {}
         self.met: set[SpaceId] = set()
+        self.own = Seq(0)
         self.start = Seq(0)
         self.position = Seq(0)
         self.is_live = False
@@ -137,7 +139,7 @@ class Hub:
     async def narrow(self, subscriber: Subscriber, viewer: Viewer, cursor: Cursor | None) -> None:
         """Follow something else from the cursor on; without one, from where the connection stands."""
         self._stop_pump(subscriber)
-        here = Cursor(self._feed.head.epoch, self.position_of(subscriber))
+        here = self._here(subscriber)
         subscriber.is_live = False
         subscriber.narrow(viewer)
         await self._follow(subscriber)
@@ -162,6 +164,7 @@ class Hub:
             # soon, not now: the reply to what brought the subscriber here goes first
             asyncio.get_running_loop().call_soon(self._announce, subscriber)
             return
+        subscriber.own = cursor.own
         subscriber.start = subscriber.position = cursor.seq if cursor.scan is None else Seq(0)
         self._start_pump(subscriber, cursor, announce=True)
 
@@ -178,6 +181,10 @@ class Hub:
     def position_of(self, subscriber: Subscriber) -> Seq:
         """Up to which position everything that the subscriber follows has been written to its socket."""
         return max(subscriber.position, self._flushed) if subscriber.is_live else subscriber.position
+
+    def _here(self, subscriber: Subscriber) -> Cursor:
+        """From where the subscriber is to be fed, should it be fed anew."""
+        return Cursor(self._feed.head.epoch, Seq(0), own=subscriber.own).at(self.position_of(subscriber))
 
     def told(self, subscriber: Subscriber, cursor: Cursor) -> None:
         """A reply told the subscriber everything up to the cursor: it need not be pushed any more."""
@@ -326,8 +333,7 @@ class Hub:
         """Send a live subscriber back to a pump, from where it stands."""
         subscriber.position = self.position_of(subscriber)
         subscriber.is_live = False
-        cursor = Cursor(self._feed.head.epoch, subscriber.position)
-        self._start_pump(subscriber, cursor, announce=False, newest_only=newest_only)
+        self._start_pump(subscriber, self._here(subscriber), announce=False, newest_only=newest_only)
 
     async def _tell(self, conflict: Conflict, message: Mapping[str, object]) -> None:
         """Send to the author's connections and to the space's editors."""
@@ -406,10 +412,9 @@ class Hub:
         for reset in page.resets:
             message: Json = {"type": "reset", "timestamp": format_time(self._feed.now()), **reset._asdict()}
             subscriber.send(message)
+            subscriber.own = page.cursor.own
         if page.updates:
-            # only a page of the log can be resumed between its rows
-            ends = [start if page.is_scan else page.cursor._replace(seq=row.seq) for row in page.updates[:-1]]
-            subscriber.socket.write(_encode(subscriber.audience, page, [*ends, page.cursor]))
+            subscriber.socket.write(_encode(subscriber.audience, page, page.ends(start)))
             metrics.DELIVERIES.inc(len(page.updates))
         if page.cursor.scan is None:
             subscriber.position = page.cursor.seq

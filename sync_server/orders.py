@@ -63,7 +63,10 @@ class Batch(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """A verdict and what the reply to it says besides: the entity's JSON text after it, the conflicts it met."""
+    """A verdict and what the reply to it says besides: the entity's JSON text after it, the conflicts it met.
+
+    A fresh verdict does not know its own `seq`: ask here.
+    """
 
     decision: Decision
     data: str | None = None

@@ -58,10 +58,16 @@ def update_item(update: Update) -> UpdateItem:
     }
 
 
+def _message_id(update: Update) -> str:
+    """Unique for each change; those that tell of one revocation have its position in common."""
+    suffix = f"_{update.entity_type}_{update.entity_id}" if update.reason is not None else ""
+    return f"msg_server_{update.seq}{suffix}"
+
+
 def server_update(update: Update, cursor: Cursor, *, is_snapshot: bool = False) -> ServerUpdate:
     return {
         "type": "server_update",
-        "message_id": f"msg_server_{update.seq}",
+        "message_id": _message_id(update),
         "timestamp": format_time(update.modified_at),
         "update_type": "snapshot" if is_snapshot else "incremental",
         "entity_type": update.entity_type,
@@ -78,7 +84,7 @@ def server_updates(updates: Sequence[Update], cursor: Cursor, *, is_snapshot: bo
     newest = updates[-1]
     return {
         "type": "server_updates",
-        "message_id": f"msg_server_{newest.seq}",
+        "message_id": _message_id(newest),
         "timestamp": format_time(newest.modified_at),
         "update_type": "snapshot" if is_snapshot else "incremental",
         "cursor": format_cursor(cursor),

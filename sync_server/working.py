@@ -127,7 +127,7 @@ class Working:
         self.met: dict[ConflictId, None] = {}
         self.settled: dict[ConflictId, int | None] = {}
         self.changes: list[list[Any]] = []
-        """The columns of the log in their order; `save` fills in the numbers."""
+        """The columns of the log in their order; `save` alone changes them, it fills in the numbers."""
         self._texts: dict[EntityKey, str] = {}
 
     def copy(self) -> "Working":

@@ -251,7 +251,12 @@ class Replica:
         if update.get("reason") == "revoked":
             self.rows.pop(key, None)
         else:
+            if update["operation_type"] == "create" and update["version"] == 1 and self._is_gone(key):
+                del self.rows[key]
             self._put(key, update["space_id"], update["version"], update["data"])
+
+    def _is_gone(self, key: tuple[str, Any]) -> bool:
+        return key in self.rows and self.rows[key][2] is None
 
     def _put(self, key: tuple[str, Any], space_id: str, version: int, data: Message | None) -> None:
         if key not in self.rows or self.rows[key][1] < version:

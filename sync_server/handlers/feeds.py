@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from sync_server.clock import monotonic_s, now_ms
 from sync_server.cursor import Cursor, format_cursor
 from sync_server.errors import CommandError, ErrorCode
-from sync_server.feed import Page, Viewer
+from sync_server.feed import Viewer
 from sync_server.handlers.access import read_as, readable_spaces
 from sync_server.memberships import Places, followed
 from sync_server.protocol.codec import JsonText
@@ -23,6 +23,7 @@ from sync_server.records import Head
 from sync_server.services import Services
 from sync_server.stores.log_reader import EntityRow, EntityScan
 from sync_server.stores.reader import Reader
+from sync_server.stores.statements import NO_END
 from sync_server.types import ClientId, Json, Millis, Seq, UserId, format_id, format_time, parse_time
 from sync_server.views import server_update, update_item
 
@@ -102,7 +103,7 @@ async def events(services: Services, viewer: Viewer, cursor: Cursor, *, until: M
         page = await services.feed.page(viewer, cursor, limit=STREAM_PAGE)
         for reset in page.resets:
             yield Event("reset", {"type": "reset", **reset._asdict()}, format_cursor(cursor))
-        for update, end in zip(page.updates, _ends(page, cursor), strict=True):
+        for update, end in zip(page.updates, page.ends(cursor), strict=True):
             if not _is_current(services, viewer, places):
                 break
             data = dict(server_update(update, end, is_snapshot=page.is_snapshot))
@@ -117,13 +118,6 @@ async def events(services: Services, viewer: Viewer, cursor: Cursor, *, until: M
                     yield Event("caught_up", {"type": "caught_up", "cursor": text}, text)
                 remaining_s = max(0, until - now_ms()) / 1_000
                 await _something_new(services, viewer, cursor, monotonic_s() + remaining_s)
-
-
-def _ends(page: Page, start: Cursor) -> list[Cursor]:
-    """Where a reader stands after each row; between the rows of a scan that is where the page began."""
-    if not page.updates:
-        return []
-    return [*(start if page.is_scan else page.cursor._replace(seq=row.seq) for row in page.updates[:-1]), page.cursor]
 
 
 def _is_current(services: Services, viewer: Viewer, places: Places) -> bool:
@@ -268,7 +262,7 @@ async def sync_data(
         return (reader.head(), *_batch(reader, request, position, places, limit))
 
     head, here, rows, has_more = await read_as(services, user_id, query)
-    if position.epoch != head.epoch or (position.base or position.start) < head.floor_seq:
+    if position.epoch != head.epoch or _log_needed(position) < head.floor_seq:
         message = "The log has begun anew, or no longer reaches back so far; begin again with batch_index 0."
         raise CommandError(ErrorCode.CONFLICT, message, details={"field": "cursor"})
     after = _next(here, rows, has_more=has_more, limit=limit, types=len(request.entity_types))
@@ -287,6 +281,11 @@ async def sync_data(
     }
 
 
+def _log_needed(position: Position) -> Seq:
+    """From where on the log must be there for the rest of the walk."""
+    return position.start if position.is_full else position.base
+
+
 async def _beginning(services: Services, request: WalkRequest, sync_id: str) -> Position:
     head = services.feed.head
     since = services.feed.beginning
@@ -296,7 +295,7 @@ async def _beginning(services: Services, request: WalkRequest, sync_id: str) -> 
         except ValueError:
             raise validation_error("since", "must be a moment such as 2024-01-10T10:00:00Z") from None
         since = await services.feed.cursor_before(moment)
-    is_full = since.scan is not None
+    is_full = since.scan is not None or since.seq < services.feed.head.floor_seq
     return Position(sync_id, head.epoch, 0, Seq(0), Seq(0) if is_full else since.seq, head.head_seq, is_full)
 
 
@@ -325,7 +324,7 @@ def _scans(request: WalkRequest, position: Position, places: Places) -> list[Ent
         is_whole = not base or places[space_id].seq > base
         if is_whole:
             scans.append(EntityScan(space_id, after, start, by_creation=True))
-        scans.append(EntityScan(space_id, max(after, start if is_whole else base), None, by_creation=False))
+        scans.append(EntityScan(space_id, max(after, start if is_whole else base), Seq(NO_END), by_creation=False))
     return scans
 
 
@@ -352,7 +351,7 @@ def _sync_entity(row: EntityRow) -> SyncEntity:
 
 
 _POSITION = re.compile(
-    r"w1\.([A-Za-z0-9_\-]{1,128})\.([0-9a-f]{1,32})\.(\d{1,4})\.(\d{1,18})\.(\d{1,18})\.(\d{1,18})\.([01])"
+    r"w2\.([A-Za-z0-9_\-]{1,128})\.([0-9a-f]{1,32})\.(\d{1,4})\.(\d{1,18})\.(\d{1,18})\.(\d{1,18})\.([01])"
 )
 
 
@@ -362,7 +361,7 @@ def format_position(position: Position) -> str:
     >>> parse_position(format_position(at), 3) == at
     True
     """
-    text = ".".join(["w1", *map(str, position[:-1]), str(int(position.is_full))])
+    text = ".".join(["w2", *map(str, position[:-1]), str(int(position.is_full))])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -1,8 +1,6 @@
 """Opens the database: the SQLAlchemy engine with the pragmas that make a SQLite commit durable."""
 
-import sqlite3
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
@@ -25,7 +23,6 @@ SQLITE_PRAGMAS = (
 """An acknowledgement means fsync (promise P1): WAL with synchronous=FULL syncs the log at each commit."""
 
 
-_ATTEMPTS, _PAUSE_S = 20, 0.01
 CACHED_STATEMENTS = 512
 """Prepared statements kept by a connection; bulk statements have one for each power of two of their rows."""
 
@@ -63,16 +60,4 @@ def open_engine(database_url: str) -> Engine:
 def _prepare(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun by us: IMMEDIATE to write, deferred to read
     for pragma in SQLITE_PRAGMAS:
-        _execute(connection, pragma)
-
-
-def _execute(connection: Any, pragma: str) -> None:
-    """Run a pragma, again if need be: of two processes that turn a new file to WAL at once, SQLite refuses one."""
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            connection.execute(pragma)
-        except sqlite3.OperationalError:
-            sleep(_PAUSE_S)
-        else:
-            return
-    connection.execute(pragma)
+        connection.execute(pragma)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sync_server.records import Head, Update
 from sync_server.stores.rows import state_from, update_from
-from sync_server.stores.statements import NO_END, Row, Statements
+from sync_server.stores.statements import Row, Statements
 from sync_server.types import EntityId, Millis, OperationType, Seq, SpaceId
 
 _UPDATE_COLUMNS = (
@@ -37,7 +37,7 @@ class EntityScan(NamedTuple):
 
     space_id: SpaceId
     after: Seq
-    until: Seq | None
+    until: Seq
     by_creation: bool
 
 
@@ -84,10 +84,10 @@ class LogReader(Statements):
     def snapshot(
         self, scans: Iterable[SpaceScan], *, until: Seq, entity_types: Sequence[str] | None, limit: int
     ) -> list[Placed]:
-        """The live entities created after each space's position, up to `until`, in the order of their creation."""
+        """The live entities created after each space's position and not changed after `until`, by their creation."""
         where, parameters = _type_filter(entity_types, "e.")
         sql = (
-            f"SELECT e.created_seq, {_STATE_COLUMNS} {_BY_CREATION} AND e.created_seq <= ? AND e.deleted = 0{where} "
+            f"SELECT e.created_seq, {_STATE_COLUMNS} {_BY_CREATION} AND e.seq <= ? AND e.deleted = 0{where} "
             "ORDER BY e.created_seq LIMIT ?"
         )
         found = (self._rows(sql, (scan.space_id, scan.after, until, *parameters, limit)) for scan in scans)
@@ -101,7 +101,7 @@ class LogReader(Statements):
 
         Reads every row of the log in between, also of those that changed again: bound what `until` lets it read.
         """
-        where, parameters = _type_filter(entity_types, "e.")
+        where, parameters = _type_filter(entity_types, "c.")
         sql = f"SELECT {_STATE_COLUMNS} {_BY_CHANGE} AND c.seq <= ?{where} ORDER BY c.seq LIMIT ?"
         found = [
             (row, row[9] > scan.after)
@@ -118,13 +118,14 @@ class LogReader(Statements):
         live = " AND e.deleted = 0" if live_only else ""
         found: list[Row] = []
         for scan in scans:
-            position, source = ("e.created_seq", _BY_CREATION) if scan.by_creation else ("c.seq", _BY_CHANGE)
+            table, column, source = ("e", "created_seq", _BY_CREATION) if scan.by_creation else ("c", "seq", _BY_CHANGE)
+            position = f"{table}.{column}"
             sql = (
                 f"SELECT {position}, e.space_id, e.entity_id, e.version, e.data, e.deleted, e.created_at, "
-                f"e.updated_at {source} AND {position} <= ? AND e.entity_type = ?{live} ORDER BY {position} LIMIT ?"
+                f"e.updated_at {source} AND {position} <= ? AND {table}.entity_type = ?{live} "
+                f"ORDER BY {position} LIMIT ?"
             )
-            until = scan.until if scan.until is not None else NO_END
-            found += self._rows(sql, (scan.space_id, scan.after, until, entity_type, limit))
+            found += self._rows(sql, (scan.space_id, scan.after, scan.until, entity_type, limit))
         return [EntityRow._make(row) for row in sorted(found)[:limit]]
 
     def revoked(self, space_id: SpaceId, *, after: Seq, revoked_at: Seq, limit: int) -> list[Placed]:

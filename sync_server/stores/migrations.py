@@ -17,7 +17,7 @@ from sync_server.errors import ConfigurationError
 def migrate(engine: Engine) -> str:
     """Run the migrations that the database lacks, all or none, and return the revision it is at then.
 
-    Two processes that start together take turns: the whole run holds SQLite's write lock.
+    The caller holds the locks of `opening.locked_engine`; the whole run is one transaction.
 
     Raises:
         ConfigurationError: the database was written by a newer version of the server, or cannot be used.

@@ -274,8 +274,9 @@ class StoreContract:
 
     def test_tells_a_snapshot_in_the_order_of_creation(self, log: Store) -> None:
         rows = [
-            entity("old", seq=9, created_seq=1, version=3), entity("new", seq=5), entity("gone", seq=7, deleted=True),
-            entity("far", seq=9), entity("else", space_id="other", seq=4), entity("book", entity_type="book", seq=3),
+            entity("old", seq=6, created_seq=1, version=3), entity("new", seq=5), entity("gone", seq=7, deleted=True),
+            entity("far", seq=9), entity("changed later", seq=10, created_seq=2),
+            entity("else", space_id="other", seq=4), entity("book", entity_type="book", seq=3),
         ]  # fmt: skip
         with log.write() as writer:
             save(writer, *rows)
@@ -285,7 +286,7 @@ class StoreContract:
             cut = reader.snapshot(scans, until=8, entity_types=["note"], limit=2)
             rest = reader.snapshot([SpaceScan(HOME, 4)], until=8, entity_types=None, limit=9)
         told = [(placed.position, placed.update.entity_id, placed.update.seq) for placed in found]
-        assert told == [(1, "old", 9), (4, "else", 4), (5, "new", 5)]
+        assert told == [(1, "old", 6), (4, "else", 4), (5, "new", 5)]
         assert {placed.update.operation_type for placed in found} == {"create"}
         assert cut == found[:2]
         assert [placed.update.entity_id for placed in rest] == ["new"]

@@ -21,6 +21,7 @@ from sync_server.errors import ConfigurationError
 from sync_server.records import EntityKey
 from sync_server.stores.engine import open_engine
 from sync_server.stores.migrations import _config, migrate
+from sync_server.stores.opening import locked_engine
 from sync_server.stores.sql import Store, StoreError
 from sync_server.types import EntityId, EntityType
 from tests.contract.store_contract import StoreContract, append, change
@@ -122,12 +123,13 @@ class TestMigrations:
         with engine.connect() as connection:
             assert connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar() == 0
 
-    def test_take_turns_when_two_processes_start_at_once(self, tmp_path: Path) -> None:
-        url = f"sqlite:///{tmp_path / 'sync.db'}"
+    def test_run_once_when_two_processes_start_at_once(self, tmp_path: Path) -> None:
         context = multiprocessing.get_context("spawn")
         with context.Pool(2) as pool:
-            revisions = pool.map(_migrated, [url, url])
-        assert revisions[0] == revisions[1]
+            outcomes = pool.map(_migrated, [tmp_path, tmp_path])
+        head = _migrated(tmp_path)
+        assert head in outcomes
+        assert all(outcome == head or "another server" in outcome for outcome in outcomes)
 
     def test_leave_all_or_nothing_behind_when_killed(self, tmp_path: Path) -> None:
         script = textwrap.dedent(
@@ -171,9 +173,10 @@ def _write_much(store: Store) -> None:
         append(writer, *(change(0, "a", data="x" * 4_096) for _ in range(200)))
 
 
-def _migrated(url: str) -> str:
-    engine = open_engine(url)
+def _migrated(data_dir: Path) -> str:
+    """The schema that a starting process brings the database to, or why it does not start."""
     try:
-        return migrate(engine)
-    finally:
-        engine.dispose()
+        with locked_engine(data_dir, f"sqlite:///{data_dir / 'sync.db'}") as engine:
+            return migrate(engine)
+    except ConfigurationError as error:
+        return str(error)

@@ -1,10 +1,14 @@
 """P7: after the ack, every door shows the write."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from sync_server.cursor import Cursor, format_cursor
+from sync_server.feed import Page
 from sync_server.hub import Hub
+from sync_server.types import Seq
 from tests.harness import Client, Message, RunningServer, create, delete, update
 
 
@@ -77,3 +81,34 @@ async def _last(desktop: Client, phone: Client) -> None:
     """One more change, pushed when all before it are."""
     await desktop.do(create("last", title="x"))
     await phone.next("server_update")
+
+
+class TestAReset:
+    async def test_does_not_take_what_its_client_did_while_it_was_read(
+        self, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with server.client(client_id="other") as other:
+            await other.do(create("op_1", entity_id="old", title="there before"))
+        feed, read = server.services.feed, server.services.feed.read
+        reached, gate = asyncio.Event(), asyncio.Event()
+
+        async def slowly(query: Any) -> Any:
+            found = await read(query)
+            if isinstance(found, Page) and found.resets:
+                reached.set()
+                await gate.wait()
+            return found
+
+        monkeypatch.setattr(feed, "read", slowly)
+        of_another_log = format_cursor(Cursor("0123", Seq(3)))
+        async with server.client(client_id="desk", subscriptions={"cursor": of_another_log}) as client:
+            await asyncio.wait_for(reached.wait(), 5)
+            await client.sync(create("op_2", entity_id="own", title="mine"), client_state={"cursor": feed_end(server)})
+            gate.set()
+            await client.next("caught_up")
+            assert sorted(client.replica.live) == [("note", "old"), ("note", "own")]
+            assert [row[2] for row in client.replica.told] == ["old", "own"]
+
+
+def feed_end(server: RunningServer) -> str:
+    return format_cursor(server.services.feed.end)

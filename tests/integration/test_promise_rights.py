@@ -95,6 +95,17 @@ class TestAStranger:
 
 
 class TestARevocation:
+    async def test_tells_each_row_by_a_message_of_its_own(self, server: RunningServer) -> None:
+        await server.share(TEAM, _1="owner", _2="viewer")
+        async with server.client("1") as owner, server.client("2") as viewer:
+            await owner.sync(*(in_team(create(f"op_{name}", entity_id=name, title="x")) for name in "ab"))
+            await viewer.next("server_update")
+            await viewer.next("server_update")
+            await server.share(TEAM, _2=None)
+            told = [await viewer.next("server_update") for _ in range(2)]
+        assert len({message["message_id"] for message in told}) == 2
+        assert {message["seq"] for message in told} == {server.services.feed.head.head_seq}
+
     async def test_takes_the_rows_away_and_stops_pushes(self, server: RunningServer) -> None:
         await server.share(TEAM, _1="owner", _2="editor")
         async with server.client("1") as owner, server.client("2") as editor:

@@ -7,6 +7,7 @@ import httpx2 as httpx
 import pytest
 
 from sync_server.orders import Committed
+from sync_server.types import Seq
 from tests.harness import RunningServer, create, update
 from tests.integration.rest_client import done, eventually, failed, held, rest_client
 
@@ -138,6 +139,16 @@ class TestSyncData:
         assert (everything["entities"], everything["full_sync"]) == ([], True)
         assert [(entity["deleted"], entity["data"]) for entity in since["entities"]] == [(True, None)]
         assert since["full_sync"] is False
+
+    async def test_is_whole_where_the_log_does_not_reach_back(
+        self, server: RunningServer, api: httpx.AsyncClient
+    ) -> None:
+        await sync(api, create("op_001", title="kept"), create("op_002", title="gone"))
+        await server.services.committer.perform(lambda writer, _: (writer.trim_changes(until=1, limit=1), Committed()))
+        server.services.feed.raise_floor(Seq(1))
+        body = {"client_id": "c", "since": "2024-01-10T10:00:00Z", "entity_types": ["note"]}
+        reply = done(await api.post("/api/sync/sync-data", json=body))["data"]
+        assert (len(reply["entities"]), reply["full_sync"]) == (2, True)
 
     async def test_refuses_a_batch_it_does_not_know(self, api: httpx.AsyncClient) -> None:
         reply = await api.post("/api/sync/sync-data", json={"client_id": "c", "batch_index": 7})

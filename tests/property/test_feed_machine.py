@@ -10,12 +10,14 @@ from concurrent.futures import Executor, Future
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from schema.registry import load_registry
+from sync_server import feed
 from sync_server.cursor import format_cursor, parse_cursor
 from sync_server.errors import CloseCode
 from sync_server.feed import Feed, Viewer
@@ -192,11 +194,14 @@ class FeedMachine(RuleBasedStateMachine):
             head = writer.head()
         self.ids = IdBlocks()
         self.count = 0
+        self.small_pages = patch.object(feed, "NEWEST_LOOK", 3)
+        self.small_pages.start()
         self.readers = HeldReaders()
         self.feed = Feed(self.store, self.readers, head, recent_capacity=3, clock=self.now)
         self.hub = Hub(self.feed, slow_consumer_s=3_600)
         self.unpublished: deque[Committed] = deque()
         self.roles: dict[tuple[str, str], Role] = {}
+        self.grants: dict[tuple[str, str], int] = {}
         self.log: list[Update] = []
         self.rights_moved: dict[str, int] = {}
         self.peers = [Peer(user, f"{user}-{name}", self) for user in READERS for name in "ab"]
@@ -341,6 +346,7 @@ class FeedMachine(RuleBasedStateMachine):
         if not hasattr(self, "loop"):
             return
         self.come_to_rest()
+        self.small_pages.stop()
         for peer in self.peers:
             self.leave(peer)
         self.flusher.cancel()
@@ -390,6 +396,8 @@ class FeedMachine(RuleBasedStateMachine):
             if self.role_of(writer, user, space) is role:
                 return
             change = save_member(writer, SpaceId(space), UserId(user), role, by=UserId(WRITER), now=self.now())
+        if role is not None:
+            self.grants[user, space] = change.seq
         self.unpublished.append(Committed((change,)))
 
     def role_of(self, writer: Writer, user: str, space: str) -> Role | None:
@@ -413,6 +421,8 @@ class FeedMachine(RuleBasedStateMachine):
         self.roles.pop(pair, None)
         if change.data is not None:
             self.roles[pair] = Role(json.loads(change.data)["role"])
+        elif self.grants.get(pair, 0) < change.seq:
+            self.grants.pop(pair, None)
         self.rights_moved[change.entity_id] = change.seq
 
     def publish_all(self) -> None:
@@ -420,10 +430,10 @@ class FeedMachine(RuleBasedStateMachine):
             self.publish_next()
 
     def may_take(self, peer: Peer, message: dict[str, Any]) -> None:
-        """Nothing of a space after its revocation, but that it is gone."""
+        """Nothing of a space after its revocation was published, but that it is gone. A grant counts once committed."""
         for update in message.get("updates", [message] if message["type"] == "server_update" else []):
             told = update.get("update_data", update)
-            assert told.get("reason") == "revoked" or (peer.viewer.user_id, update["space_id"]) in self.roles, message
+            assert told.get("reason") == "revoked" or (peer.viewer.user_id, update["space_id"]) in self.grants, message
 
     def check_run(self, peer: Peer) -> None:
         """Since it connected with a cursor into the log, each visible change came once and in order."""
