@@ -21,7 +21,7 @@ TARGET = "<= 1.5 x the smallest"
 FAR = 100_000_000
 """Beyond every number that is taken."""
 WARM_UP_SHARE = 4
-"""One note in four is changed before the clock runs: a table that was filled at once has full pages, which that splits."""
+"""One note in four is changed before the clock runs: a table filled at once has full pages, which that splits."""
 
 
 def measure(extent: Extent, directory: Path) -> Iterator[Figure]:

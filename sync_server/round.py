@@ -383,7 +383,7 @@ class Round:
     ) -> None:
         """Write verdicts, conflicts and syncs."""
         fresh = [
-            (_placed(result.decision, place), result.seq)
+            (result.decision if result.decision.body is None else _placed(result.decision, place), result.seq)
             for batch in batches
             if not (batch.atomic and has_failed(verdicts[id(batch)]))
             for place, result in enumerate(verdicts[id(batch)])
@@ -425,8 +425,8 @@ def _refused(batch: Batch, syncs: dict[SyncKey, SyncRecord]) -> CommandError | N
 
 
 def _placed(decision: Decision, place: int) -> Decision:
-    """The verdict with its operation's place, where that may have to be tried again; a retry keeps its first one."""
-    return decision if decision.body is None or decision.retry_count else decision._replace(place=place)
+    """The verdict on what may have to be tried again, with its place; a retry keeps its first one."""
+    return decision if decision.retry_count else decision._replace(place=place)
 
 
 def _is_due(order: Order, known: Decision) -> bool:
