@@ -42,8 +42,7 @@ class Preload:
         named = [(batch, order) for batch, order in orders if order.entity_id is not None]
         self._load_children(named)
         working.revisions = self._reader.revisions(self._stale(named))
-        if any(self._registry[entity_type].unique for batch in batches for entity_type in batch.entity_types):
-            working.claims.load(self._likely_claims(orders))
+        working.claims.load(self._likely_claims(orders))
         self._load_roles(orders)
 
     def _load_decisions(self, orders: Iterable[tuple[Batch, Order]]) -> None:

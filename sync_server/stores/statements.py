@@ -51,7 +51,7 @@ def chunks(rows: list[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
 
 @lru_cache(maxsize=512)
 def marks(width: int, count: int) -> str:
-    """The placeholders of `count` rows."""
+    """The parameter marks of `count` rows."""
     mark = f"({', '.join('?' * width)})"
     return ", ".join([mark] * count)
 

@@ -24,7 +24,9 @@ from sync_server.stores.migrations import _config, migrate
 from sync_server.stores.opening import locked_engine
 from sync_server.stores.sql import Store, StoreError
 from sync_server.types import EntityId, EntityType
-from tests.contract.store_contract import StoreContract, append, change
+from tests.contract.builders import append, change
+from tests.contract.log_contract import LogContract
+from tests.contract.records_contract import RecordsContract
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -36,7 +38,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
-class TestSqliteStore(StoreContract):
+class TestSqliteStore(LogContract, RecordsContract):
     @pytest.fixture
     def store(self, engine: Engine) -> Iterator[Store]:
         migrate(engine)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sync_server.feed import PAGE_CHARACTERS
 from sync_server.hub import PUMP_PAGE
 from sync_server.orders import Committed
 from sync_server.protocol.codec import JsonCodec
@@ -34,9 +35,9 @@ async def wait_for_seq(client: Client, seq: int) -> None:
         await client.next("server_update", "server_updates")
 
 
-def note(seq: int) -> Update:
+def note(seq: int, title: str = "x") -> Update:
     """A change by the server itself, in user 1's own space."""
-    row = (Seq(seq), SpaceId("u-1"), EntityType("note"), EntityId(f"n{seq}"), 1, "create", '{"title":"x"}')
+    row = (Seq(seq), SpaceId("u-1"), EntityType("note"), EntityId(f"n{seq}"), 1, "create", f'{{"title":"{title}"}}')
     return Update(*row, Millis(0), UserId("1"), ClientId(""))
 
 
@@ -151,6 +152,14 @@ class TestASubscriber:
                 hub.publish(Committed((note(seq),)))
             counts = [len((await client.next("server_updates"))["updates"]) for _ in range(2)]
         assert counts == [PUMP_PAGE, 1]
+
+    async def test_gets_no_more_in_one_frame_than_a_page_may_weigh(self, server: RunningServer) -> None:
+        async with server.client(capabilities=["batch_updates"]) as client:
+            hub, head = server.services.hub, server.services.feed.head.head_seq
+            for seq in (head + 1, head + 2):
+                hub.publish(Committed((note(seq, "x" * (PAGE_CHARACTERS // 2)),)))
+            told = [(await client.next("server_updates"))["updates"] for _ in range(2)]
+        assert [len(updates) for updates in told] == [1, 1]
 
     async def test_that_reads_slowly_lags_and_then_has_the_newest_state(self, tmp_path: Path) -> None:
         async with running_server(tmp_path, send_buffer_bytes=16_384) as server:

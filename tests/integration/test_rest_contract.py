@@ -150,6 +150,17 @@ class TestSyncData:
         reply = done(await api.post("/api/sync/sync-data", json=body))["data"]
         assert (len(reply["entities"]), reply["full_sync"]) == (2, True)
 
+    async def test_begins_again_where_the_log_was_trimmed_since_it_began(
+        self, server: RunningServer, api: httpx.AsyncClient
+    ) -> None:
+        await sync(api, create("op_001", title="a"), create("op_002", title="b"))
+        body = {"client_id": "c", "entity_types": ["note"], "batch_size": 1}
+        first = done(await api.post("/api/sync/sync-data", json=body))["data"]
+        await sync(api, create("op_003", title="c"))
+        await server.services.committer.perform(lambda writer, _: (writer.trim_changes(until=3, limit=9), Committed()))
+        reply = await api.post("/api/sync/sync-data", json={**body, "cursor": first["cursor"]})
+        assert failed(reply, 409, "CONFLICT")["details"] == {"field": "cursor"}
+
     async def test_refuses_a_batch_it_does_not_know(self, api: httpx.AsyncClient) -> None:
         reply = await api.post("/api/sync/sync-data", json={"client_id": "c", "batch_index": 7})
         assert failed(reply, 409, "CONFLICT")["details"] == {"field": "batch_index"}

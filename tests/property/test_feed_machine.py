@@ -5,8 +5,6 @@ import json
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,6 @@ from sync_server.protocol.client_messages import Operation
 from sync_server.protocol.codec import JSON
 from sync_server.records import Space, Update
 from sync_server.round import Round
-from sync_server.sockets import Frames
 from sync_server.stores.engine import open_engine
 from sync_server.stores.migrations import migrate
 from sync_server.stores.sql import Store
@@ -38,6 +35,7 @@ from sync_server.types import Role, Seq, SpaceId, UserId
 from sync_server.users import save_member
 from sync_server.views import update_item
 from tests.harness import Replica
+from tests.property.feed_doubles import FakeSocket, HeldReaders
 
 REGISTRY = load_registry(None)
 SPACES = ("s1", "s2")
@@ -61,69 +59,6 @@ def migrated() -> Path:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     engine.dispose()
     return path
-
-
-class HeldReaders(Executor):
-    """Runs a query when it is asked and hands the answer over later, so that the world moves in between."""
-
-    def __init__(self) -> None:
-        self._held: deque[Callable[[], None]] = deque()
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            deliver = self._delivery(future.set_result, fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001  an executor passes on whatever was raised
-            deliver = self._delivery(future.set_exception, error)
-        self._held.append(deliver)
-        return future
-
-    @property
-    def held(self) -> int:
-        return len(self._held)
-
-    def release(self, count: int) -> None:
-        for _ in range(min(count, len(self._held))):
-            self._held.popleft()()
-
-    def _delivery(self, hand_over: Callable[[Any], None], value: Any) -> Callable[[], None]:
-        return lambda: hand_over(value)
-
-
-class FakeSocket:
-    """A socket that is congested when a test says so; what is written is passed on at once."""
-
-    def __init__(self, take: Callable[[dict[str, Any]], None]) -> None:
-        self._take = take
-        self._room = asyncio.Event()
-        self._room.set()
-
-    @property
-    def congested(self) -> bool:
-        return not self._room.is_set()
-
-    def write(self, frames: Frames) -> None:
-        for payload in frames.payloads:
-            self._take(json.loads(payload))
-
-    @property
-    def buffered_bytes(self) -> int:
-        return 0
-
-    async def drained(self) -> None:
-        await self._room.wait()
-
-    async def close(self, code: int, reason: str, *, timeout_s: float) -> None:
-        self._room.set()
-
-    def release(self) -> None:
-        self._room.set()
-
-    def congest(self) -> None:
-        self._room.clear()
-
-    def drain(self) -> None:
-        self._room.set()
 
 
 class Peer:
