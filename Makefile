@@ -48,7 +48,7 @@ docs: $(VENV)/test.stamp ## Write the generated parts of docs/ and the wire sche
 .PHONY: lock
 lock: $(VENV)/test.stamp ## Resolve the lock files again from pyproject.toml
 	$(PIP) install uv
-	$(UV_PIP_COMPILE) --upgrade pyproject.toml --group dev --group build --output-file requirements-dev.lock
+	$(UV_PIP_COMPILE) --upgrade pyproject.toml clients/python/pyproject.toml --extra cli --group dev --group build --output-file requirements-dev.lock
 	$(UV_PIP_COMPILE) pyproject.toml --constraints requirements-dev.lock --output-file requirements.lock
 	$(UV_PIP_COMPILE) --group build --constraints requirements-dev.lock --output-file requirements-build.lock
 
@@ -72,7 +72,7 @@ $(VENV)/serve.stamp: $(VENV)/made.stamp requirements.lock requirements-build.loc
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/test.stamp: $(VENV)/made.stamp requirements-dev.lock pyproject.toml
+$(VENV)/test.stamp: $(VENV)/made.stamp requirements-dev.lock pyproject.toml clients/python/pyproject.toml
 	$(PIP) install --require-hashes -r requirements-dev.lock
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(PIP) install --no-deps --no-build-isolation --editable . --editable clients/python
 	@touch $@ $(VENV)/serve.stamp

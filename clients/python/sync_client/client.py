@@ -1,0 +1,374 @@
+"""What an application opens: local reads and writes that answer at once, and a connection that keeps them in step."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from sync_client import changes, replica, writing
+from sync_client.engine import Engine, Token, new_id, now_text
+from sync_client.errors import ClosedError, InvalidInputError
+from sync_client.inputs import (
+    checked_fields,
+    checked_key,
+    checked_new_id,
+    checked_query,
+    checked_strategy,
+    checked_type,
+)
+from sync_client.ladder import LinkKind
+from sync_client.links.port import LinkLostError, parse_address
+from sync_client.stores.memory import MemoryStore
+from sync_client.stores.port import Scalar, Store, Tables
+from sync_client.stores.sqlite import SqliteStore
+from sync_client.supervisor import Supervisor
+from sync_client.values import (
+    Change,
+    Conflict,
+    Entity,
+    Key,
+    Operation,
+    OperationType,
+    Quarantined,
+    Status,
+    WireId,
+)
+from sync_client.wire import JSON, MESSAGE_PACK
+from sync_client.writing import Intent, Stamp
+
+T = TypeVar("T")
+Named = Entity | Key | tuple[str, WireId]
+"""What names an entity: itself, or its type and its id."""
+
+
+class SyncClient:
+    """Offline-first client of one user on one store.
+
+    Everything that is read comes from the store, and everything that is written is in it when the call returns;
+    whether there is a network is told by `status`, never by an error.
+
+    Args:
+        url: the server, such as `ws://localhost:3000` or `https://sync.example.org`.
+        token: a JSON Web Token, or a function, plain or async, that gives one; it is called again when one ends.
+        store: a file, which other processes may open as well; `None` keeps everything in memory, and a
+            `Store` is used as it is.
+        spaces: hear of these spaces alone; None is all of the user's.
+        entity_types: hear of these types alone.
+        codec: how messages are written.
+        links: the ways that may be used.
+        on_conflict: the strategy for fields that were changed on both sides, unless a call names another;
+            None leaves it to each entity type.
+        connect: False reads and writes the store without ever connecting.
+
+    Raises:
+        InvalidInputError: an argument cannot be used.
+    """
+
+    def __init__(  # noqa: PLR0913  what a connection can be told, each by its name
+        self,
+        url: str,
+        *,
+        token: Token,
+        store: str | Path | Store | None = None,
+        spaces: Sequence[str] | None = None,
+        entity_types: Sequence[str] | None = None,
+        codec: Literal["json", "msgpack"] = "json",
+        links: Sequence[LinkKind | str] = tuple(LinkKind),
+        on_conflict: str | None = None,
+        connect: bool = True,
+    ) -> None:
+        self._address = parse_address(url)
+        if not callable(token) and (not isinstance(token, str) or not token):
+            raise InvalidInputError("token", "must be a JSON Web Token, or a function that gives one")
+        self._token = token
+        self._store_at = store
+        self._spaces = tuple(spaces) if spaces is not None else None
+        self._entity_types = tuple(map(checked_type, entity_types)) if entity_types is not None else None
+        self._codec = {"json": JSON, "msgpack": MESSAGE_PACK}[codec]
+        self._links = [LinkKind(link) for link in links]
+        self._on_conflict = checked_strategy(on_conflict)
+        self._connects = connect
+        self._supervisor: Supervisor | None = None
+        self._transaction: ContextVar[list[Operation] | None] = ContextVar("transaction", default=None)
+
+    def __repr__(self) -> str:
+        return f"SyncClient({self._address.websocket!r}, store={self._store_at!r})"
+
+    async def __aenter__(self) -> Self:
+        """
+        Raises:
+            StoreError: the store cannot be used.
+        """
+        if self._supervisor is not None:
+            raise InvalidInputError("client", "is open already")
+        store = await _opened(self._store_at)
+        try:
+            make = partial(Engine, store, self._address, self._token, codec=self._codec, links=self._links)
+            supervisor = Supervisor(store, make, spaces=self._spaces, entity_types=self._entity_types)
+            await supervisor.open(connect=self._connects)
+        except BaseException:
+            await store.close()
+            raise
+        self._supervisor = supervisor
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        supervisor, self._supervisor = self._open, None
+        await supervisor.close()
+
+    @property
+    def _open(self) -> Supervisor:
+        if self._supervisor is None:
+            raise ClosedError
+        return self._supervisor
+
+    # --- write -----------------------------------------------------------------------------------------------------
+
+    async def create(
+        self, entity_type: str, data: Mapping[str, Any] | None = None, /, *, entity_id: str | None = None,
+        space_id: str | None = None, **fields: Any,
+    ) -> Entity:  # fmt: skip
+        """Make an entity; others may refer to its id at once.
+
+        Args:
+            entity_id: its id, should it be of your choosing; else a UUID version 7.
+            space_id: where it belongs; the user's own space, if none is named.
+        """
+        key = Key(checked_type(entity_type), checked_new_id(entity_id if entity_id is not None else new_id()))
+        intent = Intent(OperationType.CREATE, key, checked_fields(data or {}, fields), space_id, self._on_conflict)
+        return _there(await self._write(intent))
+
+    async def update(
+        self, entity: Named, changes: Mapping[str, Any] | None = None, /, *, on_conflict: str | None = None,
+        **fields: Any,
+    ) -> Entity:  # fmt: skip
+        """Change some fields of an entity; the others stay as they are.
+
+        Raises:
+            EntityNotFoundError
+        """
+        strategy = checked_strategy(on_conflict) or self._on_conflict
+        intent = Intent(
+            OperationType.UPDATE, checked_key(entity), checked_fields(changes or {}, fields), None, strategy
+        )
+        return _there(await self._write(intent))
+
+    async def delete(self, entity: Named, /, *, on_conflict: str | None = None) -> None:
+        """Delete an entity.
+
+        Raises:
+            EntityNotFoundError
+        """
+        strategy = checked_strategy(on_conflict) or self._on_conflict
+        await self._write(Intent(OperationType.DELETE, checked_key(entity), None, None, strategy))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """What the block writes is stored, and later takes effect on the server, all or nothing.
+
+        If the block raises, nothing of it was done. A plain server (one that follows the T3 document alone) takes the
+        operations one by one.
+        """
+        if self._transaction.get() is not None:
+            raise InvalidInputError("transaction", "cannot be inside another one")
+        operations: list[Operation] = []
+        mark = self._transaction.set(operations)
+        try:
+            yield
+        finally:
+            self._transaction.reset(mark)
+        if operations:
+            await self._commit(lambda tables: replica.append(tables, writing.grouped(operations)))
+
+    async def _write(self, intent: Intent) -> Entity | None:
+        stamp = Stamp(new_id, now_text())
+        operations = self._transaction.get()
+        if operations is None:
+            return await self._commit(partial(writing.perform, intent=intent, stamp=stamp))
+        job = partial(writing.preview, earlier=tuple(operations), intent=intent, stamp=stamp)
+        operation, entity = await self._open.store.run(job, discard=True)
+        operations.append(operation)
+        return entity
+
+    async def _commit(self, job: Callable[[Tables], T]) -> T:
+        answer = await self._open.store.run(job, durable=True)
+        self._open.written()
+        return answer
+
+    # --- read ------------------------------------------------------------------------------------------------------
+
+    async def get(self, entity_type: str, entity_id: WireId, /) -> Entity | None:
+        """An entity; None where there is none."""
+        key = checked_key((entity_type, entity_id))
+        return await self._read(lambda tables: replica.entity(tables, key))
+
+    async def query(
+        self, entity_type: str, where: Mapping[str, Scalar] | None = None, /, *, order_by: str | None = None,
+        limit: int | None = None, **equals: Scalar,
+    ) -> list[Entity]:  # fmt: skip
+        """Entities of a type, by creation.
+
+        Args:
+            where: fields and what they are equal to; None finds null and absent ones.
+            order_by: another order, by this field; with `-` before it from the largest to the smallest.
+        """
+        query = checked_query(entity_type, {**(where or {}), **equals}, order_by=order_by, limit=limit)
+        return await self._read(lambda tables: replica.select(tables, query))
+
+    async def _read(self, job: Callable[[Tables], T]) -> T:
+        """Inside a transaction, what it wrote so far is seen."""
+        earlier = tuple(self._transaction.get() or ())
+
+        def over(tables: Tables) -> T:
+            replica.append(tables, earlier)
+            return job(tables)
+
+        return await self._open.store.run(over if earlier else job, discard=bool(earlier))
+
+    def changes(self, entity_type: str | None = None, /, *, existing: bool = False) -> AsyncGenerator[Change]:
+        """What the application would see change, from the first step of the iteration on: written here, by other
+        processes on the store, or on the server. Also when an entity's `is_pending` ends.
+
+        A slow reader is told the newest state, once.
+
+        Args:
+            entity_type: only of this type.
+            existing: first, what of this type is there already, as `created`; nothing is missed between.
+        """
+        kind = checked_type(entity_type) if entity_type is not None else None
+        if existing and kind is None:
+            raise InvalidInputError("existing", "needs an entity_type")
+        return changes.follow(self._open.store, self._open.moved, kind, existing=existing)
+
+    # --- what waits for a person -----------------------------------------------------------------------------------
+
+    async def conflicts(self) -> list[Conflict]:
+        """The open conflicts of the user's spaces, oldest first."""
+        return await self._open.store.run(replica.open_conflicts)
+
+    async def keep_mine(self, conflict: Conflict | str, /) -> None:
+        """Settle a conflict: the side of the operation that met it stands.
+
+        Raises:
+            NoLongerThereError: it is settled already.
+        """
+        await self._resolve(conflict, "client_wins", None)
+
+    async def keep_theirs(self, conflict: Conflict | str, /) -> None:
+        """Settle a conflict: what the server has stays."""
+        await self._resolve(conflict, "server_wins", None)
+
+    async def merge(self, conflict: Conflict | str, data: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
+        """Settle a conflict with these values."""
+        await self._resolve(conflict, "merge", checked_fields(data or {}, fields))
+
+    async def _resolve(self, conflict: Conflict | str, strategy: str, resolved: dict[str, Any] | None) -> None:
+        conflict_id = conflict.conflict_id if isinstance(conflict, Conflict) else conflict
+        stamp = Stamp(new_id, now_text())
+
+        def job(tables: Tables) -> None:
+            replica.append(tables, [writing.resolution_of(tables, conflict_id, strategy, resolved, stamp)])
+
+        await self._commit(job)
+
+    async def quarantine(self) -> list[Quarantined]:
+        """Operations that the server did not accept, oldest first, with its reason."""
+        return await self._open.store.run(lambda tables: tables.quarantined())
+
+    async def retry(self, refused: Quarantined | str, data: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
+        """Send a quarantined operation once more, with these fields instead of what it had; its transaction with it.
+
+        Raises:
+            NoLongerThereError: it was retried or dropped already.
+        """
+        changed = checked_fields(data or {}, fields)
+        stamp = Stamp(new_id, now_text())
+
+        def job(tables: Tables) -> None:
+            replica.append(tables, writing.retried(tables, _id_of(refused), changed, stamp))
+
+        await self._commit(job)
+
+    async def drop(self, refused: Quarantined | str, /) -> None:
+        """Forget a quarantined operation for good; its transaction with it.
+
+        Raises:
+            NoLongerThereError: it was retried or dropped already.
+        """
+        stamp = Stamp(new_id, now_text())
+
+        def job(tables: Tables) -> None:
+            writing.retried(tables, _id_of(refused), {}, stamp)
+
+        await self._commit(job)
+
+    # --- the connection --------------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """How things stand."""
+        return self._open.status
+
+    async def statuses(self) -> AsyncGenerator[Status]:
+        """The status, and again whenever it has changed. A slow reader is told the newest."""
+        supervisor = self._open
+        told: Status | None = None
+        while True:
+            changing = supervisor.status_moved.next
+            if supervisor.status != told:
+                told = supervisor.status
+                yield told
+            else:
+                await changing.wait()
+
+    async def settled(self, *, timeout_s: float | None = None) -> Status:
+        """Wait until everything is up and everything that the server has is here.
+
+        Raises:
+            TimeoutError: it took longer.
+        """
+        async with asyncio.timeout(timeout_s):
+            async with contextlib.aclosing(self.statuses()) as statuses:
+                async for status in statuses:
+                    if status.is_settled and await self._open.is_settled():
+                        return status
+        raise ClosedError
+
+    def reconnect(self) -> None:
+        """Try at once, also after the server said not to come back: when the network or the token is new."""
+        self._open.reconnect()
+
+    async def verify(self) -> bool:
+        """Whether the store has what the server has, by their checksums; changes under way are waited for.
+
+        Raises:
+            ConnectionError: the server cannot be asked now.
+        """
+        try:
+            return await self._open.matches()
+        except LinkLostError as error:
+            raise ConnectionError(str(error)) from None
+
+
+def _there(entity: Entity | None) -> Entity:
+    assert entity is not None  # it was just written
+    return entity
+
+
+def _id_of(refused: Quarantined | str) -> str:
+    return refused.operation_id if isinstance(refused, Quarantined) else refused
+
+
+async def _opened(store: str | Path | Store | None) -> Store:
+    if store is None:
+        return MemoryStore()
+    if isinstance(store, (str, Path)):
+        return await SqliteStore.open(Path(store))
+    return store

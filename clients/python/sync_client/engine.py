@@ -1,0 +1,324 @@
+"""The shell of the machine: it opens links, moves frames, runs steps in the store, keeps time and decides nothing."""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import platform
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection
+from datetime import UTC, datetime
+from functools import partial
+
+import uuid_utils
+
+from sync_client import replica
+from sync_client.errors import StoreError
+from sync_client.events import (
+    Apply,
+    AskToken,
+    Check,
+    Close,
+    Diverged,
+    Effect,
+    Input,
+    ListConflicts,
+    Load,
+    Loaded,
+    Lost,
+    NewToken,
+    Open,
+    Opened,
+    Received,
+    Send,
+    Start,
+    Stop,
+    Synced,
+    Written,
+)
+from sync_client.frames import Message
+from sync_client.ladder import Ladder, LinkKind
+from sync_client.links.api import Api, http_client
+from sync_client.links.http import HttpLink
+from sync_client.links.port import Address, Link, LinkLostError
+from sync_client.links.websocket import WebSocketLink
+from sync_client.machine import Machine, Profile, Resume
+from sync_client.stores.port import Store
+from sync_client.wire import Codec, UnreadableFrameError
+
+_log = logging.getLogger("sync_client")
+
+Token = str | Callable[[], str | Awaitable[str]]
+"""A JSON Web Token, or a function that gives one: it is called for each connection that needs a new one."""
+
+INBOX = 16
+"""Frames that wait while a step is stored; then the link is read no further."""
+LOAD_PAGE = 1_000
+"""Operations that are looked at together."""
+CHECK_AGAIN_S = 1.0
+CHECKS = 3
+"""Differing checksums in a row, with nothing new between, before everything is taken anew."""
+
+
+class _Session:
+    """One attempt at a link, with the tasks that move its messages. What comes from an older one is not heard."""
+
+    def __init__(self) -> None:
+        self.link: Link | None = None
+        self.outbox: asyncio.Queue[Message] = asyncio.Queue()
+        self.tasks: set[asyncio.Task[None]] = set()
+
+
+class Engine:
+    """Keeps one store in step with one server until it is cancelled.
+
+    Args:
+        changed: called whenever the machine may have moved on.
+    """
+
+    def __init__(
+        self, store: Store, address: Address, token: Token, profile: Profile, resume: Resume, *, codec: Codec,
+        links: Collection[LinkKind], changed: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._address = address
+        self._token_source = token
+        self._token: str | None = None
+        self._profile = profile._replace(info=_info(), can_renew=callable(token))
+        self._codec = codec
+        self._changed = changed
+        self._http = http_client()
+        self._api = Api(address.http, self._http)
+        self._inbox: asyncio.Queue[tuple[_Session | None, Input]] = asyncio.Queue(INBOX)
+        self._answers: deque[Input] = deque()
+        self._wake = asyncio.Event()
+        self._session = _Session()
+        self._following: set[asyncio.Task[None]] = set()
+        self.synced_at: datetime | None = None
+        self.machine = Machine(
+            self._profile, resume, ladder=Ladder([kind for kind in LinkKind if kind in links]), new_id=new_id,
+            chance=random.random, now_text=now_text,
+        )  # fmt: skip
+
+    async def run(self) -> None:
+        """
+        Raises:
+            StoreError: the store cannot be used any more.
+        """
+        self.tell(Start())
+        try:
+            while True:
+                await self._turn()
+        finally:
+            await self._close()
+            for task in self._following:
+                task.cancel()
+            await asyncio.gather(*self._following, return_exceptions=True)
+            await self._http.aclose()
+
+    def tell(self, event: Start | Stop) -> None:
+        """Hand the machine an event from outside."""
+        self._follow(self._put(None, event))
+
+    def written(self) -> None:
+        """Operations were put into the queue, by this process or another."""
+        self._wake.set()
+
+    # --- turns -----------------------------------------------------------------------------------------------------
+
+    async def _turn(self) -> None:
+        """Wait for the next thing to happen and do what the machine says about it."""
+        session, event = await self._next()
+        if session is not None and session is not self._session:
+            return  # from a link that was closed since
+        now = _now()
+        effects = self.machine.handle(event, now) if event is not None else self.machine.tick(now)
+        for effect in effects:
+            await self._do(effect)
+        self._changed()
+
+    async def _next(self) -> tuple[_Session | None, Input | None]:
+        if self._answers:
+            return self._session, self._answers.popleft()
+        if self._wake.is_set():
+            self._wake.clear()
+            return None, Written()
+        if not self._inbox.empty():
+            return self._inbox.get_nowait()
+        deadline = self.machine.deadline
+        remaining_s = max(0.0, deadline - _now()) if deadline is not None else None
+        waits = {asyncio.ensure_future(self._inbox.get()), asyncio.ensure_future(self._wake.wait())}
+        try:
+            await asyncio.wait(waits, timeout=remaining_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            got = [wait.result() for wait in waits if wait.done() and not wait.cancelled()]
+            for wait in waits:
+                wait.cancel()
+        return next((one for one in got if isinstance(one, tuple)), (None, None))
+
+    async def _put(self, session: _Session | None, event: Input) -> None:
+        await self._inbox.put((session, event))
+
+    async def _do(self, effect: Effect) -> None:
+        match effect:
+            case Open(kind, needs_new_token):
+                self._begin(self._opened(self._session, kind, needs_new_token=needs_new_token))
+            case Close():
+                await self._close()
+            case Send(message):
+                self._session.outbox.put_nowait(message)
+            case AskToken():
+                self._begin(self._renewed(self._session))
+            case Load(after):
+                self._answers.append(await self._loaded(after))
+            case Apply(step):
+                await self._store.run(step)
+            case ListConflicts():
+                self._follow(self._conflicts())
+            case Check():
+                self._follow(self._check(self._session))
+            case Synced():
+                self.synced_at = datetime.now(UTC)
+
+    # --- the link --------------------------------------------------------------------------------------------------
+
+    def _begin(self, work: Awaitable[None]) -> None:
+        """Start a task that ends with the link."""
+        _keep(self._session.tasks, work)
+
+    def _follow(self, work: Awaitable[None]) -> None:
+        """Start a task that ends with the engine."""
+        _keep(self._following, work)
+
+    async def _close(self) -> None:
+        session, self._session = self._session, _Session()
+        self._answers.clear()
+        for task in session.tasks:
+            task.cancel()
+        await asyncio.gather(*session.tasks, return_exceptions=True)
+        if session.link is not None:
+            self._follow(session.link.close())
+
+    async def _opened(self, session: _Session, kind: LinkKind, *, needs_new_token: bool) -> None:
+        try:
+            if needs_new_token or self._token is None:
+                self._token = await self._ask_token()
+            self._api.token = self._token
+            session.link = link = await self._link(kind)
+        except LinkLostError as error:
+            await self._put(session, error.lost)
+            return
+        self._begin(self._write(session, link))
+        await self._put(session, Opened(self._token, link.has_heartbeat))
+        await self._read(session, link)
+
+    async def _link(self, kind: LinkKind) -> Link:
+        if kind is LinkKind.WEBSOCKET:
+            return await WebSocketLink.open(self._address.websocket, self._codec)
+        return await HttpLink.open(self._api, kind)
+
+    async def _read(self, session: _Session, link: Link) -> None:
+        try:
+            while True:
+                await self._put(session, Received(await link.receive()))
+        except LinkLostError as error:
+            await self._put(session, error.lost)
+        except UnreadableFrameError as error:
+            _log.warning("a frame of the server could not be read: %s", error)
+            await self._put(session, Lost("the server said something that cannot be read", is_odd=True))
+
+    async def _write(self, session: _Session, link: Link) -> None:
+        with contextlib.suppress(LinkLostError):  # the reader tells it
+            while True:
+                await link.send(await session.outbox.get())
+
+    async def _ask_token(self) -> str:
+        """
+        Raises:
+            LinkLostError: the application's function failed.
+        """
+        if isinstance(self._token_source, str):
+            return self._token_source
+        try:
+            token = self._token_source()
+            return await token if inspect.isawaitable(token) else token
+        except Exception as error:  # noqa: BLE001  the application's own function may raise anything
+            _log.exception("the function that gives the token failed")
+            raise LinkLostError(Lost(f"no token: the function that gives it failed ({type(error).__name__})")) from None
+
+    async def _renewed(self, session: _Session) -> None:
+        try:
+            self._token = await self._ask_token()
+        except LinkLostError:
+            return  # the link goes on until the old token ends
+        self._api.token = self._token
+        await self._put(session, NewToken(self._token))
+
+    # --- the store and the server ----------------------------------------------------------------------------------
+
+    async def _loaded(self, after: int) -> Loaded:
+        operations = await self._store.run(partial(replica.waiting, after=after, limit=LOAD_PAGE))
+        return Loaded(operations, len(operations) < LOAD_PAGE)
+
+    async def _conflicts(self) -> None:
+        """Bring the list of conflicts up to date; what is missed here comes with the next connection."""
+        with contextlib.suppress(LinkLostError, UnreadableFrameError, StoreError):
+            known = await self._store.run(lambda tables: [conflict.conflict_id for conflict in tables.conflicts()])
+            listed = await self._api.conflicts()
+            await self._store.run(lambda tables: replica.conflicts_listed(tables, known, listed))
+            self._changed()
+
+    async def _check(self, session: _Session) -> None:
+        with contextlib.suppress(LinkLostError, StoreError):
+            if not await self.matches():
+                _log.warning("the local store differs from the server: everything is taken anew")
+                await self._put(session, Diverged())
+
+    async def matches(self) -> bool:
+        """Whether the store has what the server has, by their checksums.
+
+        Changes may be under way, so a difference counts only once it was seen several times with nothing new between.
+
+        Raises:
+            LinkLostError: the server cannot be asked.
+        """
+        spaces = self._profile.spaces if self._profile.spaces is not None else await self._api.spaces()
+        return all([await self._space_matches(space_id) for space_id in spaces])
+
+    async def _space_matches(self, space_id: str) -> bool:
+        seen: list[tuple[str, str, str]] = []
+        while len(seen) < CHECKS:
+            theirs, cursor = await self._api.checksum(space_id)
+            ours = await self._store.run(lambda tables: replica.checksum(tables, space_id))
+            if theirs == ours:
+                return True
+            found = (theirs, cursor, ours)
+            seen = [*seen, found] if found in seen else [found]
+            await asyncio.sleep(CHECK_AGAIN_S)
+        return False
+
+
+def _keep(tasks: set[asyncio.Task[None]], work: Awaitable[None]) -> None:
+    task = asyncio.ensure_future(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _info() -> tuple[tuple[str, str], ...]:
+    """What the server's operator is told of this installation."""
+    return (("device_type", "python"), ("os_name", platform.system()), ("os_version", platform.release()))
+
+
+def now_text() -> str:
+    """The wall clock as RFC 3339, in milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def new_id() -> str:
+    """A new identifier: UUID version 7 (RFC 9562), which sorts by time."""
+    return str(uuid_utils.uuid7())

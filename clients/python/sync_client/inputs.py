@@ -1,0 +1,86 @@
+"""What an application hands in, checked: a wrong argument is named before anything is written."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from sync_client.errors import InvalidInputError
+from sync_client.stores.port import Query, Scalar
+from sync_client.values import Entity, Fields, Json, Key, WireId, parse_id
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_\-]{1,64}")
+STRATEGIES = ("server_wins", "client_wins", "merge", "manual", "latest_wins")
+
+
+def checked_type(entity_type: object) -> str:
+    if not isinstance(entity_type, str) or not _IDENTIFIER.fullmatch(entity_type):
+        raise InvalidInputError("entity_type", "must be 1 to 64 letters, digits, _ or -")
+    return entity_type
+
+
+def checked_new_id(entity_id: object) -> str:
+    if not isinstance(entity_id, str) or not _IDENTIFIER.fullmatch(entity_id) or entity_id.isdecimal():
+        raise InvalidInputError("entity_id", "must be 1 to 64 letters, digits, _ or -, and no decimal number")
+    return entity_id
+
+
+def checked_key(entity: Entity | Key | tuple[str, WireId]) -> Key:
+    """The key of an entity, or of a type and an id."""
+    if isinstance(entity, Entity):
+        return entity.key
+    if not isinstance(entity, tuple) or len(entity) != 2 or not isinstance(entity[1], (str, int)):  # noqa: PLR2004  a pair
+        raise InvalidInputError("entity", "must be an Entity, or a pair of its type and its id")
+    return Key(checked_type(entity[0]), parse_id(entity[1]))
+
+
+def checked_fields(given: Fields, named: Fields) -> Json:
+    """Fields as plain JSON, a copy: what `msgspec` can write, such as dates, becomes text."""
+    fields = {**given, **named}
+    if "id" in fields:
+        raise InvalidInputError("id", "is no field; name the id of a new entity with entity_id")
+    for name, value in fields.items():
+        if not isinstance(name, str) or not name or '"' in name:
+            raise InvalidInputError(repr(name), "must be a name of a field: text without quotes")
+        _check_numbers(name, value)
+    try:
+        plain: Json = msgspec.json.decode(msgspec.json.encode(fields))
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise InvalidInputError("fields", f"must be JSON: {error}") from None
+    return plain
+
+
+def _check_numbers(name: str, value: Any) -> None:
+    match value:
+        case float() if not math.isfinite(value):
+            raise InvalidInputError(name, "must be a finite number")
+        case Mapping():
+            for one in value.values():
+                _check_numbers(name, one)
+        case list() | tuple() | set() | frozenset():
+            for one in value:
+                _check_numbers(name, one)
+
+
+def checked_strategy(strategy: str | None) -> str | None:
+    if strategy is not None and strategy not in STRATEGIES:
+        raise InvalidInputError("on_conflict", f"must be one of {', '.join(STRATEGIES)}")
+    return strategy
+
+
+def checked_query(entity_type: str, where: Mapping[str, Scalar], *, order_by: str | None, limit: int | None) -> Query:
+    for name, value in where.items():
+        if '"' in name or not isinstance(value, (str, int, float, bool, type(None))):
+            raise InvalidInputError(name, "must be compared with text, a number, a boolean or None")
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
+            raise InvalidInputError(name, "must be compared with a number of 64 bits")
+        _check_numbers(name, value)
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise InvalidInputError("limit", "must be a number from 0 up")
+    field = order_by.removeprefix("-") if order_by is not None else None
+    if field is not None and (not field or '"' in field):
+        raise InvalidInputError("order_by", "must name a field, with - before it for the other direction")
+    descending = order_by is not None and order_by.startswith("-")
+    return Query(checked_type(entity_type), tuple(where.items()), field, descending, limit)

@@ -1,0 +1,1 @@
+"""The ways to a server: each speaks the protocol's messages to the machine, whatever is below."""

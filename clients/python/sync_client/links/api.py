@@ -1,0 +1,90 @@
+"""What the client asks over HTTP, whichever link it has (docs/rest.md)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2 as httpx
+
+from sync_client.events import Lost
+from sync_client.links.port import OPEN_S, LinkLostError
+from sync_client.links.websocket import seconds
+from sync_client.replies import checksum_reply, conflicts_reply, spaces_reply
+from sync_client.values import Conflict, WireId
+
+_OK = 200
+_UNAUTHORIZED = 401
+_BUSY = {429, 503}
+CONFLICTS_PAGE = 100
+MOST_CONFLICT_PAGES = 100
+
+
+class Api:
+    """Requests with the newest token. A failed one raises `LinkLostError`."""
+
+    def __init__(self, url: str, http: httpx.AsyncClient) -> None:
+        self._url = url
+        self.http = http
+        self.token = ""
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Request:
+        headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
+        return self.http.build_request(method, f"{self._url}{path}", headers=headers, **options)
+
+    async def get(self, path: str, query: Mapping[str, str | int] | None = None) -> bytes:
+        """
+        Raises:
+            LinkLostError
+        """
+        try:
+            response = await self.http.send(self.request("GET", path, params=query))
+        except httpx.HTTPError as error:
+            raise LinkLostError(unreachable(error)) from None
+        if response.status_code != _OK:
+            raise LinkLostError(refused(response))
+        return response.content
+
+    async def owner(self) -> WireId | None:
+        """Whose token it is."""
+        spaces = spaces_reply(await self.get("/spaces"))
+        return next((space.owner for space in spaces if space.is_personal), None)
+
+    async def spaces(self) -> list[str]:
+        """The spaces that the user reads."""
+        return [space.space_id for space in spaces_reply(await self.get("/spaces"))]
+
+    async def checksum(self, space_id: str) -> tuple[str, str]:
+        """What the server computes of a space, and the cursor at which it did."""
+        return checksum_reply(await self.get(f"/spaces/{space_id}/checksum"))
+
+    async def conflicts(self) -> list[Conflict]:
+        """The open conflicts of the user's spaces."""
+        found: list[Conflict] = []
+        for page in range(1, MOST_CONFLICT_PAGES + 1):
+            query: dict[str, str | int] = {"status": "open", "page": page, "limit": CONFLICTS_PAGE}
+            some = conflicts_reply(await self.get("/conflicts", query))
+            found += some
+            if len(some) < CONFLICTS_PAGE:
+                break
+        return found
+
+
+def http_client() -> httpx.AsyncClient:
+    """The client that all requests of one `SyncClient` share."""
+    return httpx.AsyncClient(
+        timeout=httpx.Timeout(OPEN_S, read=60.0), headers={"User-Agent": "sync-client"}, follow_redirects=False
+    )
+
+
+def refused(response: httpx.Response) -> Lost:
+    status = response.status_code
+    return Lost(
+        f"the server answered {status} over HTTP",
+        is_odd=status not in {*_BUSY, _UNAUTHORIZED},
+        is_unauthorized=status == _UNAUTHORIZED,
+        retry_after_s=seconds(response.headers.get("Retry-After")),
+    )
+
+
+def unreachable(error: httpx.HTTPError) -> Lost:
+    is_odd = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+    return Lost(f"the server cannot be reached over HTTP: {type(error).__name__}", is_odd=is_odd)

@@ -1,0 +1,75 @@
+"""What a link is, and how its end is told."""
+
+from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+from sync_client.errors import InvalidInputError
+from sync_client.events import Lost
+from sync_client.frames import Frame, Message
+
+MAX_FRAME_BYTES = 32 * 1024 * 1024
+"""What one message of a server may hold: the largest reply that the protocol allows, with room."""
+OPEN_S = 10.0
+"""How long opening may take."""
+
+
+class LinkLostError(Exception):
+    """The link could not be opened, or is gone.
+
+    Attributes:
+        lost: what the machine is told.
+    """
+
+    def __init__(self, lost: Lost) -> None:
+        super().__init__(lost.reason)
+        self.lost = lost
+
+
+class Link(Protocol):
+    """One open way. `receive` and `send` may wait; `close` never waits for the peer for long."""
+
+    has_heartbeat: bool
+
+    async def send(self, message: Message) -> None:
+        """
+        Raises:
+            LinkLostError
+        """
+
+    async def receive(self) -> Frame:
+        """
+        Raises:
+            LinkLostError
+            UnreadableFrameError: the link is of no more use.
+        """
+
+    async def close(self) -> None: ...
+
+
+class Address(NamedTuple):
+    """Where a server is, by both roads."""
+
+    websocket: str
+    http: str
+
+
+def parse_address(url: str) -> Address:
+    """The addresses of the server at an URL such as `ws://localhost:3000` or `https://sync.example.org`.
+
+    Raises:
+        InvalidInputError: it is no such URL.
+
+    >>> parse_address("ws://localhost:3000")
+    Address(websocket='ws://localhost:3000/api/sync/ws', http='http://localhost:3000/api/sync')
+    >>> parse_address("https://example.org/api/sync/ws").websocket
+    'wss://example.org/api/sync/ws'
+    """
+    parts = urlsplit(url)
+    secure = {"ws": False, "http": False, "wss": True, "https": True}.get(parts.scheme)
+    if secure is None or not parts.hostname:
+        raise InvalidInputError("url", f"must be like ws://localhost:3000 and is {url!r}")
+    if parts.username or parts.password or parts.query:
+        raise InvalidInputError("url", "must not hold credentials or a query: the token is an argument of its own")
+    path = parts.path.rstrip("/").removesuffix("/ws").removesuffix("/api/sync") + "/api/sync"
+    websocket = urlunsplit(("wss" if secure else "ws", parts.netloc, f"{path}/ws", "", ""))
+    return Address(websocket, urlunsplit(("https" if secure else "http", parts.netloc, path, "", "")))

@@ -1,0 +1,18 @@
+"""Telling whoever waits that something happened, without a queue: they look for themselves."""
+
+import asyncio
+
+
+class Signal:
+    """Take `next`, look, and await what was taken if there was nothing: so nothing that happens meanwhile is missed."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    @property
+    def next(self) -> asyncio.Event:
+        return self._event
+
+    def fire(self) -> None:
+        self._event.set()
+        self._event = asyncio.Event()

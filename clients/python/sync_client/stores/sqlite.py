@@ -1,0 +1,174 @@
+"""The store in an SQLite file: its connection lives in a thread of its own, and several processes may share the file.
+
+Write-ahead log; a job that asks for it is on the disk when it is answered (`synchronous = FULL`), others survive the
+process but, where the machine loses power, may be undone as a whole. Jobs that wait together are committed together.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, TypeVar
+
+from sync_client.errors import StoreError
+from sync_client.stores.port import Tables
+from sync_client.stores.sqlite_schema import MINIMUM_SQLITE, migrate
+from sync_client.stores.sqlite_tables import SqliteTables
+
+T = TypeVar("T")
+
+PATIENCE_S = 30.0
+"""How long a transaction waits for another process that writes."""
+JOBS_AT_ONCE = 256
+"""Waiting jobs that one commit may carry."""
+
+
+class _Job(NamedTuple):
+    call: Callable[[Tables], Any]
+    answer: Future[Any]
+    durable: bool
+    discard: bool
+
+
+class SqliteStore:
+    """Open it with `SqliteStore.open`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._opened: Future[None] = Future()
+        self._thread = threading.Thread(target=self._serve, name=f"store {path.name}", daemon=True)
+        self._is_closed = False
+        self._seen_version: int | None = None
+
+    @classmethod
+    async def open(cls, path: Path) -> "SqliteStore":
+        """Open the file; it is made, and brought to this version's schema.
+
+        Raises:
+            StoreError: it cannot be used, or a newer version of this package made it.
+        """
+        store = cls(path)
+        store._thread.start()
+        await asyncio.wrap_future(store._opened)
+        return store
+
+    @property
+    def path(self) -> Path | None:
+        return self._path
+
+    async def run(self, job: Callable[[Tables], T], *, durable: bool = False, discard: bool = False) -> T:
+        if self._is_closed:
+            raise StoreError("the store is closed")
+        answer: Future[T] = Future()
+        self._jobs.put(_Job(job, answer, durable, discard))
+        # a job that was begun is finished: whoever is cancelled while they wait must not undo the others' commit
+        return await asyncio.shield(asyncio.wrap_future(answer))
+
+    async def was_changed_elsewhere(self) -> bool:
+        version = await self.run(_data_version)
+        changed = self._seen_version is not None and version != self._seen_version
+        self._seen_version = version
+        return changed
+
+    async def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    # --- the thread ------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        try:
+            connection = _connected(self._path)
+        except StoreError as error:
+            self._opened.set_exception(error)
+            return
+        self._opened.set_result(None)
+        tables = SqliteTables(connection)
+        while (job := self._jobs.get()) is not None:
+            jobs = [job, *self._waiting()]
+            self._perform(connection, tables, jobs)
+        connection.close()
+
+    def _waiting(self) -> list[_Job]:
+        jobs: list[_Job] = []
+        try:
+            while len(jobs) < JOBS_AT_ONCE:
+                job = self._jobs.get_nowait()
+                if job is None:
+                    self._jobs.put(None)
+                    break
+                jobs.append(job)
+        except Empty:
+            pass
+        return jobs
+
+    def _perform(self, connection: sqlite3.Connection, tables: SqliteTables, jobs: list[_Job]) -> None:
+        """Do the jobs in one transaction, each in a savepoint of its own, and answer once it is committed."""
+        outcomes: list[tuple[_Job, Any, BaseException | None]]
+        try:
+            durability = "FULL" if any(job.durable for job in jobs) else "NORMAL"
+            connection.execute(f"PRAGMA synchronous = {durability}")
+            connection.execute("BEGIN IMMEDIATE")
+            outcomes = [(job, *_attempt(connection, tables, job)) for job in jobs]
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            failure = _explained(self._path, error)
+            outcomes = [(job, None, failure) for job in jobs]
+        for job, answer, problem in outcomes:
+            if problem is not None:
+                job.answer.set_exception(problem)
+            else:
+                job.answer.set_result(answer)
+
+
+def _attempt(connection: sqlite3.Connection, tables: SqliteTables, job: _Job) -> tuple[Any, BaseException | None]:
+    connection.execute("SAVEPOINT job")
+    answer, problem = None, None
+    try:
+        answer = job.call(tables)
+    except sqlite3.OperationalError:
+        raise  # the disk is full, say: none of the jobs can be committed
+    except BaseException as error:  # noqa: BLE001  whatever it is, it belongs to who asked
+        problem = error
+    if job.discard or problem is not None:
+        connection.execute("ROLLBACK TO job")
+    connection.execute("RELEASE job")
+    return answer, problem
+
+
+def _data_version(tables: Tables) -> int:
+    assert isinstance(tables, SqliteTables)
+    return tables.data_version()
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
+        needed = ".".join(map(str, MINIMUM_SQLITE))
+        raise StoreError(f"SQLite {needed} or newer is needed and this Python has {sqlite3.sqlite_version}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        connection = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None, cached_statements=512)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA cache_size = -16384")
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+    except (sqlite3.Error, OSError) as error:
+        raise _explained(path, error) from None
+    return connection
+
+
+def _explained(path: Path, error: Exception) -> StoreError:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return StoreError(f"the store {path} cannot be used: {reason}; free the disk, mend its permissions or name another")

@@ -1,0 +1,228 @@
+"""Keeps an open client going: whether this process syncs, what other processes wrote, and the status."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+
+import msgspec
+
+from sync_client import replica
+from sync_client.engine import Engine, new_id
+from sync_client.errors import StoreError
+from sync_client.events import Lost, Start
+from sync_client.lease import Lease
+from sync_client.links.port import LinkLostError
+from sync_client.machine import Machine, Profile, Resume
+from sync_client.signals import Signal
+from sync_client.states import State
+from sync_client.stores.port import Store, Tables
+from sync_client.values import LinkState, Progress, Status
+
+_log = logging.getLogger("sync_client")
+
+LOOK_S = 0.1
+"""How often a shared store is looked at for what other processes wrote."""
+LEASE_S = 1.0
+"""How often a process that does not sync tries to become the one that does."""
+AGAIN_S = 5.0
+"""Pause before a store that failed is used again."""
+STATUS_S = 0.05
+"""Pause between two looks at what the status counts."""
+
+SAVE_S = 5.0
+"""How fresh `last_synced_at` is in the store."""
+
+_CLIENT_ID = "client_id"
+_SCOPE = "scope"
+_STATUS = "status"
+_LINK_STATES = {
+    State.IDLE: LinkState.OFFLINE,
+    State.WAITING: LinkState.OFFLINE,
+    State.CONNECTING: LinkState.CONNECTING,
+    State.GREETING: LinkState.CONNECTING,
+    State.SIGNING_IN: LinkState.CONNECTING,
+    State.CATCHING_UP: LinkState.CATCHING_UP,
+    State.LIVE: LinkState.LIVE,
+    State.STOPPED: LinkState.STOPPED,
+}
+
+
+class Supervisor:
+    """
+    Args:
+        make: an `Engine` over the store, but for `profile`, `resume` and `changed`.
+    """
+
+    def __init__(
+        self, store: Store, make: Callable[..., Engine], *, spaces: tuple[str, ...] | None,
+        entity_types: tuple[str, ...] | None,
+    ) -> None:  # fmt: skip
+        self.store = store
+        self.moved = Signal()
+        self.status_moved = Signal()
+        self.status = Status(LinkState.OFFLINE, datetime.now(UTC))
+        self._make = make
+        self._scope = (spaces, entity_types)
+        self._lease = Lease(store.path)
+        self._engine: Engine | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_stale = asyncio.Event()
+        self._saved_gist: object = None
+
+    async def open(self, *, connect: bool) -> None:
+        """
+        Raises:
+            StoreError: the store cannot be used.
+        """
+        await self.store.run(self._prepare)
+        await self._refresh()
+        work: list[Awaitable[None]] = [self._keep_status()]
+        if self.store.path is not None:
+            work.append(self._look())
+        if connect:
+            work.append(self._sync())
+        self._tasks = [asyncio.ensure_future(one) for one in work]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._engine is not None:
+            self._engine = None
+            with contextlib.suppress(StoreError):
+                await self._refresh()
+        await self.store.close()
+        self._lease.release()
+
+    # --- what the client asks --------------------------------------------------------------------------------------
+
+    def written(self) -> None:
+        """This process put operations into the queue."""
+        if self._engine is not None:
+            self._engine.written()
+        self._changed()
+
+    def reconnect(self) -> None:
+        if self._engine is not None:
+            self._engine.tell(Start())
+
+    async def is_settled(self) -> bool:
+        """Whether the queue is empty at this moment, whatever the status last counted."""
+        return (await self.store.run(lambda tables: tables.counts())).pending == 0
+
+    async def matches(self) -> bool:
+        if self._engine is None:
+            raise LinkLostError(Lost("this process does not sync"))
+        return await self._engine.matches()
+
+    # --- tasks -----------------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        self.moved.fire()
+        self._is_stale.set()
+
+    async def _sync(self) -> None:
+        """Run an engine while this process holds the lease; take it when another one lets go."""
+        while not self._lease.acquire():  # noqa: ASYNC110  a lock of the file system wakes nobody
+            await asyncio.sleep(LEASE_S)
+        while True:
+            try:
+                profile, resume = await self.store.run(self._resume)
+                self._engine = self._make(profile=profile, resume=resume, changed=self._changed)
+                await self._engine.run()
+            except StoreError as error:
+                _log.error("the store failed: %s", error)
+            self._engine = None
+            await asyncio.sleep(AGAIN_S)
+
+    async def _look(self) -> None:
+        """Hear of what other processes on the store write."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with contextlib.suppress(StoreError):
+                if await self.store.was_changed_elsewhere():
+                    if self._engine is not None:
+                        self._engine.written()
+                    self._changed()
+
+    async def _keep_status(self) -> None:
+        while True:
+            await self._is_stale.wait()
+            self._is_stale.clear()
+            with contextlib.suppress(StoreError):
+                await self._refresh()
+            await asyncio.sleep(STATUS_S)
+
+    async def _refresh(self) -> None:
+        engine = self._engine
+        if engine is not None:
+            shown = _of_machine(engine.machine, engine.synced_at, self.status)
+        else:
+            shown = await self.store.run(_saved)
+            if self._lease.is_free():
+                shown = replace(shown, state=LinkState.OFFLINE, link=None, progress=None)
+        shown = replace(shown, is_syncing_here=engine is not None)
+        if shown.state is not self.status.state and engine is not None:
+            shown = replace(shown, since=datetime.now(UTC))
+        status = await self.store.run(partial(_counted, shown=shown))
+        await self._save(status)
+        if status != self.status:
+            self.status = status
+            self.status_moved.fire()
+
+    async def _save(self, status: Status) -> None:
+        """Leave the status in the store, where processes that do not sync find it; not every moment of it."""
+        at = status.last_synced_at
+        gist = (status.state, status.link, status.problem, int(at.timestamp() / SAVE_S) if at is not None else None)
+        if status.is_syncing_here and gist != self._saved_gist:
+            self._saved_gist = gist
+            text = msgspec.json.encode(status).decode()
+            await self.store.run(lambda tables: tables.save_value(_STATUS, text))
+
+    def _prepare(self, tables: Tables) -> None:
+        """Name the client, once; who hears of something else than before needs it from the beginning."""
+        if tables.value(_CLIENT_ID) is None:
+            tables.save_value(_CLIENT_ID, new_id())
+        scope = msgspec.json.encode(self._scope).decode()
+        if tables.value(_SCOPE) not in {None, scope}:
+            replica.forget_cursor(tables)
+        tables.save_value(_SCOPE, scope)
+
+    def _resume(self, tables: Tables) -> tuple[Profile, Resume]:
+        profile = Profile(tables.value(_CLIENT_ID) or "", *self._scope)
+        resume = Resume(
+            tables.value(replica.CURSOR), tables.value(replica.OWNER), tables.value(replica.SYNCED_AT),
+            tables.value(replica.IS_COMPLETE) is not None,
+        )  # fmt: skip
+        return profile, resume
+
+
+def _of_machine(machine: Machine, synced_at: datetime | None, before: Status) -> Status:
+    state = _LINK_STATES[machine.state]
+    if state is LinkState.CONNECTING and machine.is_retrying:
+        state = LinkState.OFFLINE
+    is_first = state is LinkState.CATCHING_UP and not machine.is_complete
+    return replace(
+        before,
+        state=state,
+        last_synced_at=synced_at or before.last_synced_at,
+        progress=Progress(machine.rows_told) if is_first else None,
+        link=machine.kind.value if state in {LinkState.CATCHING_UP, LinkState.LIVE} else None,
+        problem=machine.problem if state in {LinkState.OFFLINE, LinkState.STOPPED} else None,
+    )
+
+
+def _saved(tables: Tables) -> Status:
+    """What the process that syncs, or last did, left."""
+    text = tables.value(_STATUS)
+    return msgspec.json.decode(text, type=Status) if text is not None else Status(LinkState.OFFLINE, datetime.now(UTC))
+
+
+def _counted(tables: Tables, shown: Status) -> Status:
+    counts = tables.counts()
+    conflicts = len(replica.open_conflicts(tables)) if counts.conflicts else 0
+    return replace(shown, pending=counts.pending, quarantined=counts.quarantined, conflicts=conflicts)

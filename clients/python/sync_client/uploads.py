@@ -1,0 +1,236 @@
+"""What goes up and what becomes of it: one request at a time, its failures held back one by one."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from sync_client import replica
+from sync_client.batches import Picker, wire_form
+from sync_client.events import Apply, AskToken, Effect, Load, Loaded, Send
+from sync_client.frames import Failure, Limits, Message, Result, Results
+from sync_client.pauses import pause
+from sync_client.values import Json, Operation, OperationType, Problem
+from sync_client.wire import RETRYABLE
+
+PROTOCOL_VERSION = "1.0.0"
+REPLY_S = 60.0
+"""How long a request may go without its reply before the link counts as broken."""
+
+
+class _Request(NamedTuple):
+    """What is under way. `reads` are acknowledged operations by the id under which their entity is read."""
+
+    message_id: str
+    operations: list[Operation]
+    reads: dict[str, Operation]
+    is_atomic: bool
+    deadline: float
+
+
+class _Hold(NamedTuple):
+    """An operation that waits to be tried again."""
+
+    until: float
+    attempts: int
+
+
+class Uploads:
+    """The queue's way to the server.
+
+    Args:
+        client_id, new_id, chance, now_text: see `Machine`.
+        synced_at: of a plain server, the time that its last reply named.
+    """
+
+    def __init__(
+        self, client_id: str, *, new_id: Callable[[], str], chance: Callable[[], float], now_text: Callable[[], str],
+        synced_at: str | None,
+    ) -> None:  # fmt: skip
+        self._client_id = client_id
+        self._new_id = new_id
+        self._chance = chance
+        self._now_text = now_text
+        self.synced_at = synced_at
+        self._holds: dict[str, _Hold] = {}
+        self._limit = Limits().max_operations
+        self.begin(Limits(), is_plain=False)
+
+    def begin(self, limits: Limits, *, is_plain: bool) -> None:
+        """A new connection: nothing is under way on it. A plain server is asked for what was missed."""
+        self._limits = limits
+        self.is_plain = is_plain
+        self._asks_for_more = is_plain
+        self._request: _Request | None = None
+        self._picker: Picker | None = None
+        self._must_look = True
+        self._pause_until = 0.0
+        self._failures = 0
+
+    @property
+    def is_under_way(self) -> bool:
+        return self._request is not None
+
+    def is_overdue(self, now: float) -> bool:
+        return self._request is not None and now >= self._request.deadline
+
+    def deadlines(self) -> list[float]:
+        """The moments at which `tick` has something to do, or the reply is overdue."""
+        if self._request is not None:
+            return [self._request.deadline]
+        if self._picker is not None:
+            return []
+        moments = [hold.until for hold in self._holds.values()]
+        if self._must_look:
+            moments.append(self._pause_until)
+        return [max(self._pause_until, min(moments))] if moments else []
+
+    def tick(self, now: float) -> list[Effect]:
+        if any(hold.until <= now for hold in self._holds.values()):
+            self._must_look = True
+        return self.look(now)
+
+    def written(self, now: float) -> list[Effect]:
+        self._must_look = True
+        return self.look(now)
+
+    def look(self, now: float) -> list[Effect]:
+        """Look for operations to send, if there may be some, unless a request or a look is under way."""
+        if self._request is not None or self._picker is not None or not self._must_look or now < self._pause_until:
+            return []
+        self._must_look = False
+        held = {operation_id for operation_id, hold in self._holds.items() if hold.until > now}
+        self._picker = Picker(held, self._limits, limit=self._limit, is_plain=self.is_plain)
+        return [Load(0)]
+
+    def loaded(self, loaded: Loaded, now: float, *, cursor: str | None) -> list[Effect]:
+        """Send the next batch of what was found; look further where all of it has to wait."""
+        picker = self._picker
+        if picker is None:
+            return []
+        batch = picker.batch(loaded.operations)
+        if not batch.operations and batch.unsendable is None and not loaded.is_end:
+            return [Load(loaded.operations[-1].position)]
+        self._picker = None
+        if batch.unsendable is not None:
+            self._must_look = True
+            return [self._refuse(*batch.unsendable), *self.look(now)]
+        if batch.operations or self._asks_for_more:
+            return [self._sync(batch.operations, now, cursor, is_atomic=batch.is_atomic)]
+        # what was due and is not in the queue has ended otherwise
+        self._holds = {one: hold for one, hold in self._holds.items() if hold.until > now}
+        return self.look(now)
+
+    # --- replies ---------------------------------------------------------------------------------------------------
+
+    def results(self, reply: Results, now: float) -> list[Effect]:
+        """Settle what was answered; hold back what may succeed later; go on."""
+        if self.is_plain:
+            self.synced_at = reply.synced_at or self.synced_at
+        else:
+            reply = reply._replace(updates=[], resets=[])  # the subscription tells them
+        at = self._now_text()
+        effects: list[Effect] = [Apply(partial(replica.settle, reply=reply, is_plain=self.is_plain, at=at))]
+        self._asks_for_more = self.is_plain and reply.has_more
+        request = self._request
+        if request is not None and reply.message_id in {request.message_id, None}:
+            self._request, self._failures, self._must_look = None, 0, True
+            self._limit = min(self._limit * 2, self._limits.max_operations)
+            effects += self._gone(request, reply.results)
+            effects += self._hold_unfinished(request, reply.results, now)
+        return [*effects, *self.look(now)]
+
+    def failure(self, failure: Failure, now: float) -> list[Effect] | None:
+        """A request failed as a whole: later, in smaller parts, or never. None if the failure is of something else."""
+        request = self._request
+        if request is None or failure.message_id != request.message_id:
+            return None
+        self._must_look = True
+        if not failure.is_retryable:
+            effects = self.blame(failure.problem)
+            return effects + self.look(now)
+        self._request = None
+        self._limit = max(1, len(request.operations) // 2)
+        self._pause_until = now + pause(self._failures, chance=self._chance(), at_least_s=failure.retry_after_s)
+        self._failures += 1
+        if self._failures > 1 and (self._limit == 1 or request.is_atomic):
+            for operation in request.operations:
+                self._hold(operation.operation_id, now)
+        return [AskToken()] if failure.problem.error_code == "UNAUTHORIZED" else []
+
+    def blame(self, problem: Problem) -> list[Effect]:
+        """What the server will never take: the halves of the request are tried, down to what is at fault."""
+        request, self._request = self._request, None
+        if request is None:
+            return []
+        if len(request.operations) > 1 and not request.is_atomic:
+            self._limit = len(request.operations) // 2
+            return []
+        gone: list[Effect] = [Apply(partial(replica.gone, key=read.key)) for read in request.reads.values()]
+        return [*gone, self._refuse(request.operations, problem)]
+
+    def _refuse(self, operations: Sequence[Operation], problem: Problem) -> Apply:
+        ids = [operation.operation_id for operation in operations]
+        return Apply(partial(replica.refuse, operation_ids=ids, problem=problem, at=self._now_text()))
+
+    def _gone(self, request: _Request, results: Sequence[Result]) -> list[Effect]:
+        """What was read to see the effect of an operation, and is there no more."""
+        missing = [one for one in results if one.operation_id in request.reads and not one.success]
+        return [
+            Apply(partial(replica.gone, key=request.reads[one.operation_id].key))
+            for one in missing
+            if one.problem is None or one.problem.error_code not in RETRYABLE
+        ]
+
+    def _hold_unfinished(self, request: _Request, results: Sequence[Result], now: float) -> list[Effect]:
+        """Operations without a final result wait, each for itself (M7); a refused token is replaced."""
+        codes = {one.operation_id: one.problem.error_code if one.problem is not None else None for one in results}
+        finished = {one.operation_id for one in results if one.success or codes[one.operation_id] not in RETRYABLE}
+        sent = {read_id: operation.operation_id for read_id, operation in request.reads.items()}
+        sent |= {operation.operation_id: operation.operation_id for operation in request.operations}
+        for sent_id, operation_id in sent.items():
+            if sent_id in finished:
+                self._holds.pop(operation_id, None)
+            else:
+                self._hold(operation_id, now)
+        return [AskToken()] if "UNAUTHORIZED" in codes.values() else []
+
+    def _hold(self, operation_id: str, now: float) -> None:
+        attempts = self._holds[operation_id].attempts + 1 if operation_id in self._holds else 0
+        self._holds[operation_id] = _Hold(now + pause(attempts, chance=self._chance()), attempts)
+
+    # --- the request -----------------------------------------------------------------------------------------------
+
+    def _sync(self, operations: Sequence[Operation], now: float, cursor: str | None, *, is_atomic: bool) -> Send:
+        message_id = self._new_id()
+        sent = [operation for operation in operations if operation.acknowledged is None]
+        reads = {
+            f"{message_id}-{number}": operation
+            for number, operation in enumerate(operations)
+            if operation.acknowledged is not None
+        }
+        self._request = _Request(message_id, sent, reads, is_atomic, now + REPLY_S)
+        state: Json = {"client_id": self._client_id, "pending_operations": len(sent)}
+        data: Json = {
+            "request_id": message_id, "client_id": self._client_id, "client_state": state,
+            "protocol_version": PROTOCOL_VERSION,
+            "operations": [
+                *(wire_form(operation, client_id=self._client_id) for operation in sent),
+                *(self._read(operation, read_id) for read_id, operation in reads.items()),
+            ],
+        }  # fmt: skip
+        if is_atomic:
+            data["atomic"] = True
+        if self.is_plain:
+            state["last_sync_time"] = self.synced_at
+        else:
+            state["cursor"] = cursor
+            data["entity_types"] = []  # the subscription tells what others did
+        message: Message = {"type": "sync", "message_id": message_id, "timestamp": self._now_text(), "data": data}
+        return Send(message)
+
+    def _read(self, operation: Operation, read_id: str) -> Json:
+        read = Operation(
+            operation_id=read_id, operation_type=OperationType.READ, entity_type=operation.entity_type,
+            entity_id=operation.entity_id, timestamp=self._now_text(),
+        )  # fmt: skip
+        return wire_form(read, client_id=self._client_id)
