@@ -19,6 +19,10 @@ ENVELOPE_BYTES = 4_096
 """Room that a request leaves for what surrounds its operations."""
 
 
+READ_BYTES = 1_024
+"""What asking for an entity takes."""
+
+
 class Batch(NamedTuple):
     """What one request asks for.
 
@@ -39,7 +43,7 @@ class Picker:
         held: ids of operations that are to wait.
         limit: at most so many operations.
         is_plain: the server makes ids itself and knows no client's own queue: an operation that names what another one
-            of the batch makes or changes waits for its result.
+            of the batch makes or changes waits for its result, and a transaction goes up one by one.
     """
 
     def __init__(self, held: Collection[str], limits: Limits, *, limit: int, is_plain: bool) -> None:
@@ -57,13 +61,14 @@ class Picker:
         size = 0
         index = 0
         while index < len(queue):
-            group = _group_at(queue, index)
+            group = [queue[index]] if self._is_plain else _group_at(queue, index)
+            is_whole = group[0].group is not None and not self._is_plain
             index += len(group)
             names = set().union(*map(names_of, group))
             if any(one.operation_id in self._held for one in group) or not names.isdisjoint(self._blocked):
                 self._blocked.update(one.entity_id for one in group)
                 continue
-            if picked and (group[0].group is not None or (self._is_plain and not names.isdisjoint(touched))):
+            if picked and (is_whole or (self._is_plain and not names.isdisjoint(touched))):
                 break
             weight = sum(map(weight_of, group))
             if weight > self._room or len(group) > self._limits.max_operations:
@@ -73,7 +78,7 @@ class Picker:
             picked += group
             size += weight
             touched.update(one.entity_id for one in group)
-            if group[0].group is not None:
+            if is_whole:
                 return Batch(picked, is_atomic=True)
         return Batch(picked)
 
@@ -119,6 +124,8 @@ def _texts(value: Any) -> Iterable[str]:
 
 def weight_of(operation: Operation) -> int:
     """Bytes that the operation takes in a request, in either codec at most so many."""
+    if operation.acknowledged is not None:  # it is read, not sent again
+        return READ_BYTES
     return len(msgspec.json.encode(wire_form(operation, client_id=""))) + 160
 
 

@@ -360,7 +360,7 @@ class Machine:
     def _answered(self, event: Event, frame: Greeting | Admission, now: float) -> list[Effect]:
         """The reply to the handshake or to a token."""
         admission = frame.admission if isinstance(frame, Greeting) else frame
-        if isinstance(frame, Greeting) and event is not Event.REFUSED:
+        if isinstance(frame, Greeting) and event is not Event.REFUSED and self._ready_at is None:
             self._learn(frame)
         match event:
             case Event.GREETED:
@@ -372,6 +372,8 @@ class Machine:
                     f"this store belongs to user {self._owner}, the token names another: use another store"
                 )
             case _:
+                # not every server closes then with a code that says so
+                self._needs_new_token = admission is not None and admission.problem is not None
                 problem = frame.problem or (admission.problem if admission is not None else None)
                 self.problem = problem.error if problem is not None else None
                 return []
@@ -406,7 +408,8 @@ class Machine:
     def _changes(self, frame: Changes) -> list[Effect]:
         self.rows_told += len(frame.updates)
         self.cursor = frame.cursor or self.cursor
-        return [Apply(partial(replica.take, updates=frame.updates, cursor=frame.cursor)), *self._synced()]
+        updates = self._uploads.told(frame.updates)
+        return [Apply(partial(replica.take, updates=updates, cursor=frame.cursor)), *self._synced()]
 
     # --- losing it -------------------------------------------------------------------------------------------------
 

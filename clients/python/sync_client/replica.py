@@ -11,7 +11,7 @@ Numbered laws, each held by a property test (docs/client.md):
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -43,6 +43,9 @@ SYNCED_AT = "last_sync_time"
 IS_COMPLETE = "is_complete"
 OWNER = "user_id"
 """Whose store it is, as text; None until a server said so."""
+_ANY_TYPE = ""
+"""Fields do not say of which type what they refer to is: an alias is kept under its type and under this one."""
+LONGEST_ID = 64
 SWEEP = 1_000
 """Rows that a sweep looks at together."""
 
@@ -80,7 +83,11 @@ class Before:
 
 
 def append(tables: Tables, operations: Sequence[Operation]) -> None:
-    """Put operations of the application at the end of the queue and show them (D1)."""
+    """Put operations of the application at the end of the queue and show them (D1).
+
+    What they name by an id that a server has replaced since gets the server's.
+    """
+    operations = _with_known_names(tables, operations)
     keys = list(dict.fromkeys(operation.key for operation in operations))
     before = Before(tables, keys)
     tables.enqueue(operations)
@@ -123,6 +130,10 @@ def entities(tables: Tables, keys: Collection[Key]) -> dict[Key, Entity]:
 
 
 def select(tables: Tables, query: Query) -> list[Entity]:
+    texts = {Key(_ANY_TYPE, value) for _, value in query.where if isinstance(value, str)}
+    if names := tables.aliases(texts) if texts else {}:
+        wire_ids = _wire_ids(names)
+        query = query._replace(where=tuple((name, _replaced(value, wire_ids)) for name, value in query.where))
     return list(entities(tables, tables.select(query)).values())
 
 
@@ -211,9 +222,9 @@ def settle(tables: Tables, reply: Results, *, is_plain: bool, at: str) -> None:
 
 def refuse(tables: Tables, operation_ids: Collection[str], problem: Problem, *, at: str) -> None:
     """Operations that cannot even be sent, or that fail their request: into the quarantine (D2)."""
-    operations = tables.operations(operation_ids).values()
+    operations = [one for one in tables.operations(operation_ids).values() if one.acknowledged is None]
     tables.quarantine(Quarantined(operation=operation, problem=problem, since=at) for operation in operations)
-    _take_out(tables, list(operations))
+    _take_out(tables, operations)
 
 
 def gone(tables: Tables, key: Key) -> None:
@@ -388,14 +399,47 @@ def _rename(tables: Tables, results: Sequence[Result]) -> None:
     before = Before(tables, list(dict.fromkeys(key for old, new in renamed for key in (old.key, new.key))))
     for made, named in names.items():
         tables.save_alias(made, named)
+        tables.save_alias(made._replace(entity_type=_ANY_TYPE), named._replace(entity_type=_ANY_TYPE))
     tables.replace_operations([new for _, new in renamed])
+    quarantined = ((one, _with_ids(one.operation, names)) for one in tables.quarantined())
+    tables.quarantine(
+        msgspec.structs.replace(one, operation=new) for one, new in quarantined if new != one.operation
+    )
     _redraw(tables, before, before.rows, "remote")
 
 
 def _with_ids(operation: Operation, names: Mapping[Key, Key]) -> Operation:
-    wire_ids = {made.entity_id: format_id(named.entity_id) for made, named in names.items()}
     entity_id = names.get(operation.key, operation.key).entity_id
-    return msgspec.structs.replace(operation, entity_id=entity_id, fields=_replaced(operation.fields, wire_ids))
+    return msgspec.structs.replace(operation, entity_id=entity_id, fields=_replaced(operation.fields, _wire_ids(names)))
+
+
+def _wire_ids(names: Mapping[Key, Key]) -> dict[str, WireId]:
+    return {made.entity_id: format_id(named.entity_id) for made, named in names.items()}
+
+
+def _with_known_names(tables: Tables, operations: Sequence[Operation]) -> Sequence[Operation]:
+    """A create keeps its own id: it may use one again."""
+    keys = {one.key for one in operations if one.operation_type is not OperationType.CREATE}
+    texts = {text for one in operations for text in _texts(one.fields) if 0 < len(text) <= LONGEST_ID}
+    names = tables.aliases(keys | {Key(_ANY_TYPE, text) for text in texts}) if keys or texts else {}
+    return [_on_its_create(one, _with_ids(one, names)) for one in operations] if names else operations
+
+
+def _on_its_create(old: Operation, new: Operation) -> Operation:
+    """What was written on top of a create that has its verdict by now is based on what that made."""
+    is_based = new.entity_id == old.entity_id or old.before_version
+    return new if is_based else msgspec.structs.replace(new, before_version=1)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case list():
+            for one in value:
+                yield from _texts(one)
+        case dict():
+            yield from _texts(list(value.values()))
 
 
 def _replaced(value: Any, ids: Mapping[str, WireId]) -> Any:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sync_client import replica
 from sync_client.batches import Picker, wire_form
 from sync_client.events import Apply, AskToken, Effect, Load, Loaded, Send
-from sync_client.frames import Failure, Limits, Message, Result, Results
+from sync_client.frames import Failure, Limits, Message, Result, Results, Update
 from sync_client.pauses import pause
 from sync_client.values import Json, Operation, OperationType, Problem
 from sync_client.wire import RETRYABLE
@@ -120,11 +120,16 @@ class Uploads:
         self._holds = {one: hold for one, hold in self._holds.items() if hold.until > now}
         return self.look(now)
 
+    def told(self, updates: list[Update]) -> list[Update]:
+        """Updates as they count: a plain server names no entity twice, so an old `create` begins no deleted one anew."""
+        return [update._replace(begins=False) for update in updates] if self.is_plain else updates
+
     # --- replies ---------------------------------------------------------------------------------------------------
 
     def results(self, reply: Results, now: float) -> list[Effect]:
         """Settle what was answered; hold back what may succeed later; go on."""
         if self.is_plain:
+            reply = reply._replace(updates=self.told(reply.updates))
             self.synced_at = reply.synced_at or self.synced_at
         else:
             reply = reply._replace(updates=[], resets=[])  # the subscription tells them
@@ -145,7 +150,7 @@ class Uploads:
         if request is None or failure.message_id != request.message_id:
             return None
         self._must_look = True
-        if not failure.is_retryable:
+        if not failure.is_retryable and (request.operations or request.reads):
             effects = self.blame(failure.problem)
             return effects + self.look(now)
         self._request = None

@@ -1,0 +1,225 @@
+"""The laws D1 to D6 of `replica`, on random histories; memory and SQLite do every step side by side and stay equal."""
+
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sync_client import replica
+from sync_client.drafts import decoded, drawn
+from sync_client.frames import Update
+from sync_client.stores.memory import MemoryTables, _State
+from sync_client.stores.port import Query, Tables
+from sync_client.stores.sqlite_schema import migrate
+from sync_client.stores.sqlite_tables import SqliteTables
+from sync_client.values import Key, Operation, OperationType, Problem, Row
+
+from ..builders import AT, applied, conflict, create, delete, key, parked, refused, reply, row, tombstone, update
+
+IDS = ("a", "b", "c", "d")
+KEYS = [key(one) for one in IDS]
+ids = st.sampled_from(IDS)
+versions = st.integers(1, 9)
+titles = st.sampled_from(("x", "y", "z"))
+Step = Callable[[Tables], Any]
+
+
+@st.composite
+def updates(draw: st.DrawFn) -> Update:
+    entity_id, version, space_id = draw(ids), draw(versions), draw(st.sampled_from(("u-1", "s-1")))
+    match draw(st.integers(0, 9)):
+        case 0:
+            return Update(tombstone(entity_id, version)._replace(space_id=space_id))
+        case 1:
+            return Update(tombstone(entity_id, 0)._replace(space_id=space_id), is_revoked=True)
+        case _:
+            return Update(row(entity_id, version, space_id=space_id, title=draw(titles)), begins=version == 1)
+
+
+class ReplicaLaws(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        migrate(self.connection)
+        self.memory = MemoryTables(_State())
+        self.stores: tuple[Tables, Tables] = (self.memory, SqliteTables(self.connection))
+        self.count = 0
+        self.written: set[str] = set()
+        self.ended: set[str] = set()
+        self.refused: set[str] = set()
+        self.last: Step = lambda tables: None
+
+    def teardown(self) -> None:
+        self.connection.close()
+
+    def do(self, step: Step) -> None:
+        for tables in self.stores:
+            step(tables)
+        self.last = step
+
+    @property
+    def queue(self) -> list[Operation]:
+        return self.memory.queue(after=0, limit=None)
+
+    def named(self) -> str:
+        self.count += 1
+        return f"o{self.count}"
+
+    def written_as(self) -> str:
+        name = self.named()
+        self.written.add(name)
+        return name
+
+    def row_of(self, entity_id: str) -> Row | None:
+        return self.memory.rows([key(entity_id)]).get(key(entity_id))
+
+    # --- the application -------------------------------------------------------------------------------------------
+
+    @rule(entity_id=ids, title=titles, kind=st.sampled_from((create, update, delete)))
+    def write(self, entity_id: str, title: str, kind: Callable[..., Operation]) -> None:
+        found = self.row_of(entity_id)
+        base = {"before_version": found.version if found is not None else 0} if kind is not create else {}
+        fields = {"title": title} if kind is not delete else {}
+        operation = kind(self.written_as(), entity_id, **base, **fields)
+        self.do(partial(replica.append, operations=[operation]))
+
+    @rule(some=st.lists(st.tuples(ids, titles), min_size=2, max_size=4))
+    def write_together(self, some: list[tuple[str, str]]) -> None:
+        group = self.named()
+        operations = [create(self.written_as(), entity_id, group=group, title=title) for entity_id, title in some]
+        self.do(partial(replica.append, operations=operations))
+
+    # --- the server ------------------------------------------------------------------------------------------------
+
+    @rule(told=st.lists(updates(), max_size=5), cursor=st.sampled_from(("c1", "c2", None)))
+    def take(self, told: list[Update], cursor: str | None) -> None:
+        before = self.memory.rows(KEYS)
+        self.do(partial(replica.take, updates=told, cursor=cursor))
+        self.newest_stays(before, told)
+
+    def newest_stays(self, before: dict[Key, Row], told: list[Update]) -> None:
+        """D3: no row is replaced by an older one, but for one that a reset marked or that began anew."""
+        exempt = {one.row.key for one in told if one.is_revoked or one.begins} | {k for k, r in before.items() if r.stale}
+        for one, found in before.items():
+            after = self.memory.rows([one]).get(one)
+            assert one in exempt or (after is not None and after.version >= found.version)
+
+    @precondition(lambda self: self.queue)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        sent = self.queue[: data.draw(st.integers(1, 4))]
+        results, conflicts = [], []
+        for one in sent:
+            found = self.row_of(one.entity_id)
+            version = (found.version if found is not None else 0) + data.draw(st.integers(1, 3))
+            outcome = data.draw(st.sampled_from(("applied", "bare", "refused", "later", "parked", "gone")))
+            shown = None if one.operation_type is OperationType.DELETE else {"title": data.draw(titles)}
+            match outcome:
+                case "applied":
+                    results.append(applied(one, version, shown))
+                case "bare":
+                    results.append(applied(one, version, None, has_data=one.operation_type is OperationType.DELETE))
+                case "refused":
+                    results.append(refused(one))
+                    if one.acknowledged is None:
+                        self.refused.add(one.operation_id)
+                case "later":
+                    results.append(refused(one, "SYNC_ERROR"))
+                case "parked":
+                    results.append(parked(one, f"c{one.operation_id}", version=version, title="theirs"))
+                    conflicts.append(conflict(f"c{one.operation_id}", one.entity_id, operation_id=one.operation_id))
+                case "gone":
+                    results.append(applied(one, version, None))
+            if outcome != "later":
+                self.ended.add(one.operation_id)
+        self.do(partial(replica.settle, reply=reply(*results, conflicts=conflicts), is_plain=False, at=AT))
+
+    @precondition(lambda self: self.queue)
+    @rule()
+    def refuse(self) -> None:
+        first = self.queue[0]
+        if first.acknowledged is None:
+            self.ended.add(first.operation_id)
+            self.refused.add(first.operation_id)
+        problem = Problem(error="too large", error_code="VALIDATION_ERROR")
+        self.do(partial(replica.refuse, operation_ids=[first.operation_id], problem=problem, at=AT))
+
+    @rule(entity_id=ids)
+    def gone(self, entity_id: str) -> None:
+        self.do(partial(replica.gone, key=key(entity_id)))
+
+    @rule(space_id=st.sampled_from(("u-1", "s-1", None)))
+    def reset(self, space_id: str | None) -> None:
+        """D5: neither an operation nor a row goes, and so nothing that is shown changes."""
+        queue, shown = self.queue, self.shown()
+        self.do(partial(replica.mark, space_id=space_id))
+        assert (self.queue, self.shown()) == (queue, shown)
+
+    @rule()
+    def complete(self) -> None:
+        queue = [one for one in self.queue if one.acknowledged is None]
+        self.do(partial(replica.complete, cursor="c3"))
+        assert [one for one in self.queue if one.acknowledged is None] == queue
+        assert self.memory.stale_keys(limit=9) == []
+
+    @rule()
+    def repeat(self) -> None:
+        """D6: what was done is done. (A reset may be told again, an application writes no operation twice.)"""
+        step = self.last
+        if isinstance(step, partial) and step.func in {replica.take, replica.settle, replica.refuse, replica.complete}:
+            before = (self.queue, self.shown(), self.memory.quarantined(), self.memory.conflicts())
+            self.do(step)
+            if step.func is not replica.take:
+                assert (self.queue, self.shown(), self.memory.quarantined(), self.memory.conflicts()) == before
+
+    # --- laws ------------------------------------------------------------------------------------------------------
+
+    def shown(self) -> dict[Key, Any]:
+        return {one: (e.data, e.is_pending) for one, e in replica.entities(self.memory, KEYS).items()}
+
+    @invariant()
+    def what_is_shown_is_the_row_with_the_queue_on_top(self) -> None:
+        """D1"""
+        rows, pending, drafts = self.memory.rows(KEYS), self.memory.pending(KEYS), self.memory.drafts(KEYS)
+        assert set(drafts) == set(pending)
+        for one, operations in pending.items():
+            assert decoded(drafts[one].data) == decoded(drawn(one, rows.get(one), operations).data)
+
+    @invariant()
+    def every_operation_is_queued_or_ended(self) -> None:
+        """D2, D4: nothing without a verdict is gone; an acknowledged one is there just until the row has its version."""
+        queued = {one.operation_id: one for one in self.queue}
+        assert self.written - self.ended <= set(queued)
+        for one in queued.values():
+            assert (one.acknowledged is not None) == (one.operation_id in self.ended)
+            found = self.row_of(one.entity_id)
+            assert one.acknowledged is None or found is None or found.version < one.acknowledged
+
+    @invariant()
+    def what_was_refused_is_in_the_quarantine(self) -> None:
+        """D2"""
+        assert {one.operation_id for one in self.memory.quarantined()} == self.refused
+
+    @invariant()
+    def both_stores_are_equal(self) -> None:
+        states = []
+        for tables in self.stores:
+            queue = [msgspec.structs.replace(one, position=0) for one in tables.queue(after=0, limit=None)]
+            journal = tables.journal(after=0, limit=10_000)
+            states.append(
+                [
+                    tables.rows(KEYS), tables.drafts(KEYS), queue, tables.quarantined(), tables.conflicts(),
+                    tables.counts(), tables.value(replica.CURSOR), journal,
+                    tables.select(Query("note", order_by="title")), set(tables.stale_keys(limit=9)),
+                ]
+            )  # fmt: skip
+        assert states[0] == states[1]
+
+
+TestReplicaLaws = ReplicaLaws.TestCase
+TestReplicaLaws.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
