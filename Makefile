@@ -41,6 +41,7 @@ format: $(VENV)/test.stamp ## Write the style instead of checking it
 .PHONY: docs
 docs: $(VENV)/test.stamp ## Write the generated parts of docs/ and the wire schema
 	$(BIN)/python -m docs.settings_table
+	$(BIN)/python -m docs.client_tables
 	$(BIN)/python -m sync_server.protocol.wire > schema/wire/v1.json
 	$(BIN)/python -m sync_server.protocol.tables docs/protocol.md
 	$(BIN)/python -m rest.table docs/rest.md

@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sync_server.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "SYNC_"
+CLIENT_PREFIX = "SYNC_CLIENT_"
+"""Variables of the command line client, which may be set in the same shell."""
 
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -189,7 +191,12 @@ def load_settings(flags: Mapping[str, str] | None = None) -> Settings:
             names the variable or flag; a secret's value is never in it.
     """
     flags = flags if flags is not None else {}
-    variables = {name.upper(): text for name, text in os.environ.items() if name.upper().startswith(ENVIRONMENT_PREFIX)}
+    named = {name.upper(): text for name, text in os.environ.items()}
+    variables = {
+        name: text
+        for name, text in named.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(CLIENT_PREFIX)
+    }
     _refuse_unknown(variables)
     try:
         return Settings(**dict[str, Any](flags))

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 
-from sync_client import replica
+from sync_client import views
 from sync_client.signals import Signal
 from sync_client.stores.port import JournalPage, Query, Store, Tables
 from sync_client.values import Change, ChangeKind, Entity, Key, Touch, format_id
@@ -16,7 +16,7 @@ async def follow(store: Store, moved: Signal, entity_type: str | None, *, existi
 
     def begin(tables: Tables) -> tuple[int, list[Entity]]:
         query = Query(entity_type) if existing and entity_type is not None else None
-        return tables.journal_end(), replica.select(tables, query) if query is not None else []
+        return tables.journal_end(), views.select(tables, query) if query is not None else []
 
     position, there = await store.run(begin)
     for entity in there:
@@ -35,7 +35,7 @@ async def follow(store: Store, moved: Signal, entity_type: str | None, *, existi
 
 def _read(tables: Tables, after: int, entity_type: str | None) -> tuple[JournalPage, dict[Key, Entity]]:
     page = tables.journal(after=after, limit=PAGE)
-    return page, replica.entities(tables, [touch.key for touch in _conflated(page.touches, entity_type)])
+    return page, views.entities(tables, [touch.key for touch in _conflated(page.touches, entity_type)])
 
 
 def _conflated(touches: list[Touch], entity_type: str | None) -> list[Touch]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from sync_client import changes, replica, writing
+from sync_client import changes, replica, views, writing
 from sync_client.engine import Engine, Token, new_id, now_text
 from sync_client.errors import ClosedError, InvalidInputError
 from sync_client.inputs import (
@@ -151,13 +151,17 @@ class SyncClient:
     ) -> Entity:  # fmt: skip
         """Change some fields of an entity; the others stay as they are.
 
+        Args:
+            entity: as it was read: what others changed since then is merged, or in conflict, and not overwritten. Named
+                by its type and id, it is changed as it stands in the store.
+            on_conflict: the strategy for fields that were changed on both sides.
+
         Raises:
             EntityNotFoundError
         """
         strategy = checked_strategy(on_conflict) or self._on_conflict
-        intent = Intent(
-            OperationType.UPDATE, checked_key(entity), checked_fields(changes or {}, fields), None, strategy
-        )
+        plain = checked_fields(changes or {}, fields)
+        intent = Intent(OperationType.UPDATE, checked_key(entity), plain, None, strategy, _version_of(entity))
         return _there(await self._write(intent))
 
     async def delete(self, entity: Named, /, *, on_conflict: str | None = None) -> None:
@@ -167,7 +171,7 @@ class SyncClient:
             EntityNotFoundError
         """
         strategy = checked_strategy(on_conflict) or self._on_conflict
-        await self._write(Intent(OperationType.DELETE, checked_key(entity), None, None, strategy))
+        await self._write(Intent(OperationType.DELETE, checked_key(entity), None, None, strategy, _version_of(entity)))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
@@ -207,7 +211,7 @@ class SyncClient:
     async def get(self, entity_type: str, entity_id: WireId, /) -> Entity | None:
         """An entity; None where there is none."""
         key = checked_key((entity_type, entity_id))
-        return await self._read(lambda tables: replica.entity(tables, key))
+        return await self._read(lambda tables: views.entity(tables, key))
 
     async def query(
         self, entity_type: str, where: Mapping[str, Scalar] | None = None, /, *, order_by: str | None = None,
@@ -220,7 +224,7 @@ class SyncClient:
             order_by: another order, by this field; with `-` before it from the largest to the smallest.
         """
         query = checked_query(entity_type, {**(where or {}), **equals}, order_by=order_by, limit=limit)
-        return await self._read(lambda tables: replica.select(tables, query))
+        return await self._read(lambda tables: views.select(tables, query))
 
     async def _read(self, job: Callable[[Tables], T]) -> T:
         """Inside a transaction, what it wrote so far is seen."""
@@ -251,7 +255,7 @@ class SyncClient:
 
     async def conflicts(self) -> list[Conflict]:
         """The open conflicts of the user's spaces, oldest first."""
-        return await self._open.store.run(replica.open_conflicts)
+        return await self._open.store.run(views.open_conflicts)
 
     async def keep_mine(self, conflict: Conflict | str, /) -> None:
         """Settle a conflict: the side of the operation that met it stands.
@@ -348,11 +352,16 @@ class SyncClient:
     async def verify(self) -> bool:
         """Whether the store has what the server has, by their checksums; changes under way are waited for.
 
+        If not, everything is taken anew from the server; what was written here stays.
+
         Raises:
             ConnectionError: the server cannot be asked now.
+            InvalidInputError: this client leaves entity types out, and checksums are of all.
         """
+        if self._entity_types is not None:
+            raise InvalidInputError("entity_types", "leave types out, and checksums are of all: open a client without")
         try:
-            return await self._open.matches()
+            return await self._open.verify()
         except LinkLostError as error:
             raise ConnectionError(str(error)) from None
 
@@ -360,6 +369,10 @@ class SyncClient:
 def _there(entity: Entity | None) -> Entity:
     assert entity is not None  # it was just written
     return entity
+
+
+def _version_of(entity: Named) -> int | None:
+    return entity.version if isinstance(entity, Entity) else None
 
 
 def _id_of(refused: Quarantined | str) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 
 import uuid_utils
 
-from sync_client import replica
+from sync_client import replica, views
 from sync_client.errors import StoreError
 from sync_client.events import (
     Apply,
@@ -95,6 +95,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._session = _Session()
         self._following: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self.synced_at: datetime | None = None
         self.machine = Machine(
             self._profile, resume, ladder=Ladder([kind for kind in LinkKind if kind in links]), new_id=new_id,
@@ -114,7 +115,7 @@ class Engine:
             await self._close()
             for task in self._following:
                 task.cancel()
-            await asyncio.gather(*self._following, return_exceptions=True)
+            await asyncio.gather(*self._following, *self._closing, return_exceptions=True)
             await self._http.aclose()
 
     def tell(self, event: Start | Stop) -> None:
@@ -177,7 +178,7 @@ class Engine:
             case ListConflicts():
                 self._follow(self._conflicts())
             case Check():
-                self._follow(self._check(self._session))
+                self._follow(self._check())
             case Synced():
                 self.synced_at = datetime.now(UTC)
 
@@ -198,7 +199,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*session.tasks, return_exceptions=True)
         if session.link is not None:
-            self._follow(session.link.close())
+            _keep(self._closing, session.link.close())  # it may take a second: nobody waits for it but the end
 
     async def _opened(self, session: _Session, kind: LinkKind, *, needs_new_token: bool) -> None:
         try:
@@ -258,7 +259,7 @@ class Engine:
     # --- the store and the server ----------------------------------------------------------------------------------
 
     async def _loaded(self, after: int) -> Loaded:
-        operations = await self._store.run(partial(replica.waiting, after=after, limit=LOAD_PAGE))
+        operations = await self._store.run(partial(views.waiting, after=after, limit=LOAD_PAGE))
         return Loaded(operations, len(operations) < LOAD_PAGE)
 
     async def _conflicts(self) -> None:
@@ -269,28 +270,31 @@ class Engine:
             await self._store.run(lambda tables: replica.conflicts_listed(tables, known, listed))
             self._changed()
 
-    async def _check(self, session: _Session) -> None:
+    async def _check(self) -> None:
         with contextlib.suppress(LinkLostError, StoreError):
-            if not await self.matches():
-                _log.warning("the local store differs from the server: everything is taken anew")
-                await self._put(session, Diverged())
+            await self.verify()
 
-    async def matches(self) -> bool:
-        """Whether the store has what the server has, by their checksums.
+    async def verify(self) -> bool:
+        """Whether the store has what the server has, by their checksums; if not, everything is taken anew.
 
         Changes may be under way, so a difference counts only once it was seen several times with nothing new between.
 
         Raises:
             LinkLostError: the server cannot be asked.
         """
+        session = self._session
         spaces = self._profile.spaces if self._profile.spaces is not None else await self._api.spaces()
-        return all([await self._space_matches(space_id) for space_id in spaces])
+        matches = all([await self._space_matches(space_id) for space_id in spaces])
+        if not matches:
+            _log.warning("the local store differs from the server: everything is taken anew")
+            await self._put(session, Diverged())
+        return matches
 
     async def _space_matches(self, space_id: str) -> bool:
         seen: list[tuple[str, str, str]] = []
         while len(seen) < CHECKS:
             theirs, cursor = await self._api.checksum(space_id)
-            ours = await self._store.run(lambda tables: replica.checksum(tables, space_id))
+            ours = await self._store.run(lambda tables: views.checksum(tables, space_id))
             if theirs == ours:
                 return True
             found = (theirs, cursor, ours)

@@ -1,6 +1,7 @@
 """What goes into the machine and what comes out of it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sync_client.frames import Frame, Message
@@ -19,14 +20,15 @@ class Stop(NamedTuple):
     """Let go."""
 
 
-class Opened(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Opened:
     """The link that was asked for is open.
 
     Attributes:
         has_heartbeat: silence on it means something; a link over HTTP notices that by itself.
     """
 
-    token: str
+    token: str = field(repr=False)
     has_heartbeat: bool
 
 
@@ -61,10 +63,11 @@ class Loaded(NamedTuple):
     is_end: bool
 
 
-class NewToken(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NewToken:
     """The answer to `AskToken`."""
 
-    token: str
+    token: str = field(repr=False)
 
 
 class Diverged(NamedTuple):

@@ -137,6 +137,8 @@ class Machine:
         self._pinged_at: float | None = None
         self._greeted_at = 0.0
         self._ready_at: float | None = None
+        self._is_proven = False
+        """The link brought something of the feed: what cuts it later is no reason to try another kind."""
 
     # --- in --------------------------------------------------------------------------------------------------------
 
@@ -281,7 +283,7 @@ class Machine:
                 self._ladder.look_up()
                 return self._leave(now)
             case Event.DIVERGED:
-                self.cursor, self._check_is_due = None, True
+                self._forget_cursor()
                 return [*self._leave(now), Apply(replica.forget_cursor)]
             case Event.WRITTEN:
                 return self._uploads.written(now)
@@ -300,6 +302,7 @@ class Machine:
                 self._check_is_due = True
                 return [Apply(partial(replica.mark, space_id=frame.space_id))]
             case CaughtUp():
+                self._is_proven = True
                 self.cursor = frame.cursor or self.cursor
                 return [Apply(partial(replica.complete, cursor=frame.cursor)), *self._synced()]
             case Results():
@@ -395,7 +398,7 @@ class Machine:
 
     def _now_live(self, now: float) -> list[Effect]:
         self._ladder.worked(now)
-        self.is_complete = True
+        self.is_complete = self._is_proven = True
         effects: list[Effect] = [Synced()]
         if self._uploads.is_plain:
             return [Apply(partial(replica.complete, cursor=None)), *effects]
@@ -407,9 +410,10 @@ class Machine:
 
     def _changes(self, frame: Changes) -> list[Effect]:
         self.rows_told += len(frame.updates)
-        self.cursor = frame.cursor or self.cursor
-        updates = self._uploads.told(frame.updates)
-        return [Apply(partial(replica.take, updates=updates, cursor=frame.cursor)), *self._synced()]
+        self.cursor, self._is_proven = frame.cursor or self.cursor, True
+        updates, is_plain = self._uploads.told(frame.updates), self._uploads.is_plain
+        step = partial(replica.take, updates=updates, cursor=frame.cursor, is_plain=is_plain)
+        return [Apply(step), *self._synced()]
 
     # --- losing it -------------------------------------------------------------------------------------------------
 
@@ -424,14 +428,14 @@ class Machine:
         effects: list[Effect] = [Close()]
         if lost.code in _DISCARD_CURSOR:
             effects.append(Apply(replica.forget_cursor))
-            self.cursor, self._check_is_due = None, True
+            self._forget_cursor()
         if lost.code in _NEW_TOKEN or lost.code == _UNAUTHORIZED or lost.is_unauthorized:
             self._needs_new_token, self._has_renewed = True, lost.code == _UNAUTHORIZED
         if lost.code == _BAD_FRAME:
             effects += self._uploads.blame(Problem(error=lost.reason, error_code="VALIDATION_ERROR"))
-        if self._ready_at is None:
+        if not self._is_proven:
             self._ladder.failed(is_odd=lost.is_odd)
-        elif now - self._ready_at >= GOOD_AFTER_S:
+        if self._ready_at is not None and now - self._ready_at >= GOOD_AFTER_S:
             self._attempts = 0
         at_least_s = lost.retry_after_s if lost.retry_after_s is not None else self._retry_after_s
         self._retry_at = now + pause(self._attempts, chance=self._chance(), at_least_s=at_least_s)
@@ -440,6 +444,9 @@ class Machine:
         self.problem = self.problem or lost.reason
         self._forget_link()
         return effects
+
+    def _forget_cursor(self) -> None:
+        self.cursor, self._uploads.synced_at, self._check_is_due = None, None, True
 
     def _leave(self, now: float) -> list[Effect]:
         """Connect anew at once."""

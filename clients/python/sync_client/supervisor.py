@@ -10,7 +10,7 @@ from functools import partial
 
 import msgspec
 
-from sync_client import replica
+from sync_client import replica, views
 from sync_client.engine import Engine, new_id
 from sync_client.errors import StoreError
 from sync_client.events import Lost, Start
@@ -114,10 +114,11 @@ class Supervisor:
         """Whether the queue is empty at this moment, whatever the status last counted."""
         return (await self.store.run(lambda tables: tables.counts())).pending == 0
 
-    async def matches(self) -> bool:
+    async def verify(self) -> bool:
+        """See `Engine.verify`."""
         if self._engine is None:
             raise LinkLostError(Lost("this process does not sync"))
-        return await self._engine.matches()
+        return await self._engine.verify()
 
     # --- tasks -----------------------------------------------------------------------------------------------------
 
@@ -163,8 +164,9 @@ class Supervisor:
             shown = _of_machine(engine.machine, engine.synced_at, self.status)
         else:
             shown = await self.store.run(_saved)
-            if self._lease.is_free():
-                shown = replace(shown, state=LinkState.OFFLINE, link=None, progress=None)
+            if self._lease.is_free() and shown.state is not LinkState.OFFLINE:
+                since = self.status.since if self.status.state is LinkState.OFFLINE else datetime.now(UTC)
+                shown = replace(shown, state=LinkState.OFFLINE, since=since, link=None, progress=None)
         shown = replace(shown, is_syncing_here=engine is not None)
         if shown.state is not self.status.state and engine is not None:
             shown = replace(shown, since=datetime.now(UTC))
@@ -195,8 +197,8 @@ class Supervisor:
     def _resume(self, tables: Tables) -> tuple[Profile, Resume]:
         profile = Profile(tables.value(_CLIENT_ID) or "", *self._scope)
         resume = Resume(
-            tables.value(replica.CURSOR), tables.value(replica.OWNER), tables.value(replica.SYNCED_AT),
-            tables.value(replica.IS_COMPLETE) is not None,
+            tables.value(views.CURSOR), tables.value(views.OWNER), tables.value(views.SYNCED_AT),
+            tables.value(views.IS_COMPLETE) is not None,
         )  # fmt: skip
         return profile, resume
 
@@ -224,5 +226,5 @@ def _saved(tables: Tables) -> Status:
 
 def _counted(tables: Tables, shown: Status) -> Status:
     counts = tables.counts()
-    conflicts = len(replica.open_conflicts(tables)) if counts.conflicts else 0
+    conflicts = len(views.open_conflicts(tables)) if counts.conflicts else 0
     return replace(shown, pending=counts.pending, quarantined=counts.quarantined, conflicts=conflicts)

@@ -7,9 +7,11 @@ from sync_client.values import Json, WireId
 
 
 class UpdateData(Struct):
+    """A plain server may say nothing of the data of a `delete`."""
+
     operation_type: str
     version: int
-    data: Raw
+    data: Raw | UnsetType = UNSET
     modified_at: str | None = None
     modified_by: WireId | None = None
     reason: str | None = None
@@ -18,9 +20,9 @@ class UpdateData(Struct):
 class UpdateItem(Struct):
     operation_type: str
     version: int
-    data: Raw
     entity_type: str
     entity_id: WireId
+    data: Raw | UnsetType = UNSET
     modified_at: str | None = None
     modified_by: WireId | None = None
     space_id: str | None = None
@@ -45,6 +47,7 @@ class OperationResult(Struct):
 class ConflictSide(Struct):
     version: int = 0
     data: Json | None = None
+    operation_type: str | None = None
     modified_at: str | None = None
     modified_by: WireId | None = None
 
@@ -124,8 +127,13 @@ class AuthExpiring(Struct, tag_field="type", tag="auth_expiring"):
 
 
 class SyncResponse(Struct, tag_field="type", tag="sync_response"):
-    data: SyncData
+    """Without `data` it may be how a plain server refuses: the T3 document gives errors no message of their own."""
+
+    data: SyncData | None = None
     message_id: str | None = None
+    error: str | None = None
+    error_code: str | None = None
+    details: Json | None = None
 
 
 class ServerUpdate(Struct, tag_field="type", tag="server_update"):

@@ -121,7 +121,7 @@ class Uploads:
         return self.look(now)
 
     def told(self, updates: list[Update]) -> list[Update]:
-        """Updates as they count: a plain server names no entity twice, so an old `create` begins no deleted one anew."""
+        """Updates as they count: a plain server tells a `create` again, which begins no deleted entity anew."""
         return [update._replace(begins=False) for update in updates] if self.is_plain else updates
 
     # --- replies ---------------------------------------------------------------------------------------------------

@@ -152,6 +152,7 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True):
         mine: the side of whoever's operation met the conflict.
         theirs: what stands.
         base: the disputed fields before both; None where it is not known.
+        whole: the entity as the server has it, or had it before it was deleted.
         fields: the names of the disputed fields.
         rule: why it could not be settled by itself.
     """
@@ -165,6 +166,7 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True):
     mine: Side
     theirs: Side
     base: Json | None
+    whole: Json
     rule: str | None
     since: str
 

@@ -135,7 +135,7 @@ def frame(message: Told, codec: Codec) -> Frame:  # noqa: C901, PLR0911, PLR0912
         case told.AuthExpiring():
             return Expiring()
         case told.SyncResponse(data, message_id):
-            return results(data, message_id, codec)
+            return results(data, message_id, codec) if data is not None else _refused(message)
         case told.ServerUpdate(entity_type, entity_id, data, space_id, cursor):
             row = _row(codec, Key(entity_type, parse_id(entity_id)), space_id, data)
             return Changes([row], cursor)
@@ -175,6 +175,13 @@ def _admission(message: told.AuthResult) -> Admission:
     return Admission(message.user_id, problem(message) if not message.success else None)
 
 
+def _refused(message: told.SyncResponse) -> Failure:
+    if message.error is None and message.error_code is None:
+        raise UnreadableFrameError("a sync_response has neither data nor an error")
+    found = problem(message)
+    return Failure(message.message_id, found, found.error_code in RETRYABLE, None)
+
+
 def results(data: told.SyncData, message_id: str | None, codec: Codec) -> Results:
     return Results(
         message_id,
@@ -192,7 +199,12 @@ def update(codec: Codec, item: told.UpdateItem) -> Update:
 
 
 def _row(codec: Codec, key: Key, space_id: str | None, item: told.UpdateData | told.UpdateItem) -> Update:
-    data = codec.text(item.data) if item.operation_type != "delete" else None
+    if item.operation_type == "delete":
+        data = None
+    elif item.data is UNSET:
+        raise UnreadableFrameError(f"a {item.operation_type} has no data")
+    else:
+        data = codec.text(item.data)
     row = Row(key, space_id, item.version, data, item.modified_at, _stored(item.modified_by))
     return Update(row, item.operation_type == "create" and item.version == 1, item.reason == "revoked")
 
@@ -214,6 +226,8 @@ def _result(codec: Codec, one: told.OperationResult) -> Result:
 
 
 def conflict(view: told.ConflictView) -> Conflict:
+    mine_deletes = view.client_data.operation_type == "delete"
+    theirs_deletes = view.conflict_type == "delete" and not mine_deletes
     return Conflict(
         conflict_id=view.conflict_id,
         conflict_type=view.conflict_type,
@@ -221,19 +235,23 @@ def conflict(view: told.ConflictView) -> Conflict:
         entity_id=parse_id(view.entity_id),
         operation_id=view.operation_id,
         fields=view.conflict_fields,
-        mine=_side(view.client_data),
-        theirs=_side(view.server_data),
+        mine=_side(view.client_data, deletes=mine_deletes),
+        theirs=_side(view.server_data, deletes=theirs_deletes),
+        whole=view.server_data.data or {},
         base=view.base_data,
         rule=view.rule,
         since=view.timestamp,
     )
 
 
-def _side(side: told.ConflictSide) -> Side:
-    return Side(version=side.version, data=side.data, modified_at=side.modified_at, modified_by=side.modified_by)
+def _side(side: told.ConflictSide, *, deletes: bool) -> Side:
+    data = side.data if not deletes else None
+    return Side(version=side.version, data=data, modified_at=side.modified_at, modified_by=side.modified_by)
 
 
-def problem(refusal: told.Handshake | told.AuthResult | told.Error | told.OperationResult | told.Refusal) -> Problem:
+def problem(
+    refusal: told.SyncResponse | told.Handshake | told.AuthResult | told.Error | told.OperationResult | told.Refusal,
+) -> Problem:
     details = getattr(refusal, "details", None)
     return Problem(error=refusal.error or "", error_code=refusal.error_code or "SYNC_ERROR", details=details or {})
 

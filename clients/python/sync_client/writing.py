@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from sync_client import replica
+from sync_client import replica, views
 from sync_client.errors import EntityNotFoundError, NoLongerThereError
 from sync_client.stores.port import Tables
 from sync_client.values import Entity, Json, Key, Operation, OperationType
@@ -19,13 +19,18 @@ class Stamp(NamedTuple):
 
 
 class Intent(NamedTuple):
-    """A create, update or delete before it is an operation."""
+    """A create, update or delete before it is an operation.
+
+    Attributes:
+        version: of the entity that the application had before its eyes; None is the one in the store.
+    """
 
     kind: OperationType
     key: Key
     fields: Json | None = None
     space_id: str | None = None
     on_conflict: str | None = None
+    version: int | None = None
 
 
 def operation_of(tables: Tables, intent: Intent, stamp: Stamp) -> Operation:
@@ -36,10 +41,14 @@ def operation_of(tables: Tables, intent: Intent, stamp: Stamp) -> Operation:
     """
     key, version = intent.key, 0
     if intent.kind is not OperationType.CREATE:
-        found = replica.entity(tables, key)
+        found = views.entity(tables, key)
         if found is None:
             raise EntityNotFoundError(*key)
-        key, version = found.key, found.version
+        key = found.key
+        is_older = intent.version is not None and intent.version < found.version
+        version = (
+            intent.version if is_older and intent.version is not None and not views.is_plain(tables) else found.version
+        )
     return Operation(
         operation_id=stamp.new_id(), operation_type=intent.kind, entity_type=key.entity_type, entity_id=key.entity_id,
         timestamp=stamp.now, fields=intent.fields, before_version=version, space_id=intent.space_id,
@@ -53,12 +62,13 @@ def resolution_of(tables: Tables, conflict_id: str, strategy: str, resolved: Jso
     Raises:
         NoLongerThereError: it is settled.
     """
-    found = next((one for one in replica.open_conflicts(tables) if one.conflict_id == conflict_id), None)
+    found = next((one for one in views.open_conflicts(tables) if one.conflict_id == conflict_id), None)
     if found is None:
         raise NoLongerThereError(f"the conflict {conflict_id} is settled already")
     shown = resolved
     if strategy == "client_wins" and found.mine.data is not None:
-        shown = {name: value for name, value in found.mine.data.items() if name != "id"}
+        below = found.whole if found.theirs.data is None else {}
+        shown = {name: value for name, value in {**below, **found.mine.data}.items() if name != "id"}
     return Operation(
         operation_id=stamp.new_id(), operation_type=OperationType.RESOLVE, entity_type=found.entity_type,
         entity_id=found.entity_id, timestamp=stamp.now, fields=resolved, conflict_id=conflict_id, strategy=strategy,
@@ -99,11 +109,11 @@ def preview(
     replica.append(tables, earlier)
     operation = operation_of(tables, intent, stamp)
     replica.append(tables, [operation])
-    return operation, replica.entity(tables, operation.key)
+    return operation, views.entity(tables, operation.key)
 
 
 def perform(tables: Tables, intent: Intent, stamp: Stamp) -> Entity | None:
     """Store an operation and return the entity after it."""
     operation = operation_of(tables, intent, stamp)
     replica.append(tables, [operation])
-    return replica.entity(tables, operation.key)
+    return views.entity(tables, operation.key)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import msgspec
-
 from sync_client.frames import Result, Results, Update
 from sync_client.values import Conflict, Key, Operation, OperationType, Problem, Row, Side
 
@@ -14,7 +13,9 @@ def key(entity_id: str = "a", entity_type: str = "note") -> Key:
     return Key(entity_type, entity_id)
 
 
-def row(entity_id: str = "a", version: int = 1, *, space_id: str | None = "u-1", stale: bool = False, **data: Any) -> Row:
+def row(
+    entity_id: str = "a", version: int = 1, *, space_id: str | None = "u-1", stale: bool = False, **data: Any
+) -> Row:
     text = msgspec.json.encode({"id": entity_id, **data}).decode()
     return Row(key(entity_id), space_id, version, text, AT, "1", stale)
 
@@ -59,9 +60,7 @@ def applied(done: Operation, version: int, data: dict[str, Any] | None, *, has_d
 
 def refused(done: Operation, code: str = "VALIDATION_ERROR") -> Result:
     problem = Problem(error="The field title is too long.", error_code=code, details={"field": "title"})
-    return Result(
-        done.operation_id, done.operation_type, False, "rejected", done.key, None, False, None, None, problem
-    )
+    return Result(done.operation_id, done.operation_type, False, "rejected", done.key, None, False, None, None, problem)
 
 
 def parked(done: Operation, conflict_id: str = "c1", *, version: int = 2, **data: Any) -> Result:
@@ -82,6 +81,6 @@ def conflict(conflict_id: str = "c1", entity_id: str = "a", **members: Any) -> C
     given: dict[str, Any] = {
         "conflict_type": "content", "operation_id": "o1", "fields": ["title"], "base": {"title": "base"},
         "mine": Side(version=1, data={"title": "mine"}), "theirs": Side(version=2, data={"title": "theirs"}),
-        "rule": "manual", "since": AT, **members,
+        "whole": {"title": "theirs"}, "rule": "manual", "since": AT, **members,
     }  # fmt: skip
     return Conflict(conflict_id=conflict_id, entity_type="note", entity_id=entity_id, **given)

@@ -11,14 +11,22 @@ from typing import Any, Final
 
 import click
 import msgspec
+from click.exceptions import NoArgsIsHelpError
 
 from sync_client.cli.fields import FIELD
 from sync_client.cli.options import PROGRAM, common_options
 from sync_client.cli.session import Session, Shortfall, connected, first, is_live
 from sync_client.cli.trouble import EXIT_INTERRUPTED, Trouble, Unconfirmed, WrongUse
+from sync_client.engine import new_id
 from sync_client.errors import InvalidInputError, SyncClientError
+from sync_client.inputs import STRATEGIES
 from sync_client.values import Conflict, Entity, Json, Key, LinkState, Quarantined
 
+_on_conflict = click.option(
+    "--on-conflict",
+    type=click.Choice(STRATEGIES),
+    help="What becomes of fields that someone else changed as well; unless given, each TYPE has its rule.",
+)
 _entity_type = click.argument("entity_type", metavar="TYPE")
 _fields = click.argument("fields", nargs=-1, type=FIELD, metavar="[FIELD=VALUE]...")
 
@@ -30,6 +38,14 @@ class _Command(click.Command):
         super().__init__(*arguments, **facts)
         self.params += common_options(hidden=self.name != PROGRAM)
 
+    def make_context(self, *arguments: Any, **facts: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **facts)
+        except NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise _in_one_line(error) from None
+
 
 class _Commands(_Command, click.Group):
     command_class = _Command
@@ -38,12 +54,21 @@ class _Commands(_Command, click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
+        except NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise _in_one_line(error) from None
         except InvalidInputError as error:
             raise WrongUse(str(error)) from None
         except SyncClientError as error:
             raise Trouble(str(error)) from None
         except KeyboardInterrupt:
             context.exit(EXIT_INTERRUPTED)
+
+
+def _in_one_line(error: click.UsageError) -> WrongUse:
+    path = error.ctx.command_path if error.ctx is not None else PROGRAM
+    return WrongUse(f"{error.format_message().rstrip('.')}; see `{path} --help`")
 
 
 # --- commands ------------------------------------------------------------------------------------------------------
@@ -101,7 +126,7 @@ async def get(
       sync-client get todo --where done=false --order-by -priority --limit 5
     """
     if entity_id is not None and (where or order_by is not None or limit is not None):
-        raise click.UsageError("an ID names one entity: leave out --where, --order-by and --limit")
+        raise WrongUse("an ID names one entity: leave out --where, --order-by and --limit")
     shortfall = await session.caught_up()
     if entity_id is None:
         found = await session.client.query(entity_type, dict(where), order_by=order_by, limit=limit)
@@ -119,13 +144,15 @@ async def get(
 @_fields
 @click.option("--id", "entity_id", metavar="ID", help="Change this one, or create it; without an ID, one is made.")
 @click.option("--data", metavar="JSON|-", help="The fields as a JSON object; - reads it from the standard input.")
+@_on_conflict
 @connected
 async def put(
-    session: Session, entity_type: str, fields: Sequence[tuple[str, Any]], entity_id: str | None, data: str | None
-) -> None:
+    session: Session, entity_type: str, fields: Sequence[tuple[str, Any]], entity_id: str | None, data: str | None,
+    on_conflict: str | None,
+) -> None:  # fmt: skip
     """Create an entity, or change some fields of one.
 
-    A value is JSON if it reads as JSON, else text: done=true is a boolean, title=Milk is text, code='"01"' is text too.
+    A value is JSON if it reads as JSON, else text: done=true is a boolean, title=Milk is text, title='"5"' is text too.
 
     \b
     Examples:
@@ -135,28 +162,29 @@ async def put(
     """
     given = {**_object(data), **dict(fields)}
     if not given:
-        raise click.UsageError("nothing to write: give field=value or --data")
+        raise WrongUse("nothing to write: give field=value or --data")
     if "id" in given:
-        raise click.UsageError("the id is no field: give it with --id")
-    known = await session.matters()
+        raise WrongUse("the id is no field: give it with --id")
     entity, shortfall = await _sought(session, entity_type, entity_id)
+    mark = new_id()
     if entity is not None or (entity_id is not None and entity_id.isdecimal()):
-        written = await session.client.update((entity_type, entity_id or ""), given)
+        written = await session.client.update((entity_type, entity_id or ""), given, on_conflict=on_conflict)
     else:
         written = await session.client.create(entity_type, given, entity_id=entity_id)
-    await session.verdict(written.key, known, shortfall)
+    await session.verdict(written.key, mark, shortfall)
 
 
 @commands.command(epilog=_LATER)
 @_entity_type
 @click.argument("entity_id", metavar="ID")
+@_on_conflict
 @connected
-async def delete(session: Session, entity_type: str, entity_id: str) -> None:
+async def delete(session: Session, entity_type: str, entity_id: str, on_conflict: str | None) -> None:
     """Delete an entity."""
-    known = await session.matters()
     entity, shortfall = await _sought(session, entity_type, entity_id)
-    await session.client.delete((entity_type, entity_id))
-    await session.verdict(entity.key if entity is not None else Key(entity_type, entity_id), known, shortfall)
+    mark = new_id()
+    await session.client.delete((entity_type, entity_id), on_conflict=on_conflict)
+    await session.verdict(entity.key if entity is not None else Key(entity_type, entity_id), mark, shortfall)
 
 
 @commands.command(epilog=_LATER)
@@ -169,7 +197,7 @@ async def watch(session: Session, entity_type: str | None, existing: bool) -> No
     Here and on the server; what was missed since the store was last in step comes first.
     """
     if existing and entity_type is None:
-        raise click.UsageError("--existing needs a TYPE")
+        raise WrongUse("--existing needs a TYPE")
     if session.client.status.last_synced_at is None and not session.setup.is_offline:
         session.printer.note("waiting for the first sync")
         await first(session.caught_up(timeout_s=math.inf), session.stopped())
@@ -195,13 +223,15 @@ async def status(session: Session, verify: bool) -> None:  # noqa: FBT001  click
     await session.looked()
     now = session.client.status
     if setup.is_offline:
-        now = replace(now, problem="told so (--offline)")
+        now = replace(now, problem="--offline was given")
     facts: Json = {"url": setup.url, "store": str(setup.store)}
     if verify and is_live(now):
         facts["matches"] = await _matches(session)
     session.printer.status(now, facts)
     if facts.get("matches") is False:
-        raise Trouble("the local store differs from the server: if it stays so, delete the store and sync anew")
+        raise Trouble(
+            "the local store differed from the server and is taken anew: run `sync-client status --verify` again"
+        )
     if now.state is LinkState.STOPPED:
         raise Trouble(now.problem or "the server said not to come back")
     if not is_live(now) and not setup.is_offline:
@@ -228,7 +258,7 @@ def conflicts(context: click.Context) -> None:
 @connected
 async def list_conflicts(session: Session) -> None:
     """Print the open conflicts, oldest first."""
-    shortfall = await session.caught_up()
+    shortfall = await session.settled()
     session.printer.conflicts(await session.client.conflicts())
     if shortfall is not None:
         raise shortfall.trouble(f"this is what the local store has, which may be old: {shortfall.reason}")
@@ -299,9 +329,9 @@ async def list_quarantine(session: Session) -> None:
 @connected
 async def retry(session: Session, operation_id: str, fields: Sequence[tuple[str, Any]]) -> None:
     """Send it once more, with these fields instead of those it had; all of its transaction with it."""
-    refused, known = await _refused(session, operation_id), await session.matters()
+    refused, mark = await _refused(session, operation_id), new_id()
     await session.client.retry(refused, dict(fields))
-    await session.verdict(refused.operation.key, known)
+    await session.verdict(refused.operation.key, mark)
 
 
 @quarantine.command(epilog=_LATER)
@@ -323,7 +353,7 @@ def _object(data: str | None) -> Json:
     try:
         found: Json = msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise click.UsageError(f'--data must be a JSON object, such as {{"title": "Milk"}}: {error}') from None
+        raise WrongUse(f'--data must be a JSON object, such as {{"title": "Milk"}}: {error}') from None
     return found
 
 
@@ -345,15 +375,15 @@ async def _conflict(session: Session, conflict_id: str) -> tuple[Conflict, Short
             if one.conflict_id == conflict_id:
                 return one, shortfall
         if not is_last:
-            shortfall = await session.caught_up()
+            shortfall = await session.settled()
     raise Trouble(f"there is no open conflict {conflict_id}: see them with `{PROGRAM} conflicts`")
 
 
 async def _settle(session: Session, conflict_id: str, settle: Callable[[Conflict], Awaitable[None]]) -> None:
     conflict, shortfall = await _conflict(session, conflict_id)
-    known = await session.matters()
+    mark = new_id()
     await settle(conflict)
-    await session.verdict(conflict.key, known, shortfall)
+    await session.verdict(conflict.key, mark, shortfall)
 
 
 async def _merged(session: Session, fields: Json, conflict: Conflict) -> None:
@@ -368,6 +398,8 @@ async def _refused(session: Session, operation_id: str) -> Quarantined:
 
 
 async def _matches(session: Session) -> bool:
+    if not session.client.status.is_syncing_here:
+        raise Unconfirmed("another process holds the connection of this store: end it, then compare")
     try:
         async with asyncio.timeout(session.setup.timeout_s):
             return await session.client.verify()

@@ -219,8 +219,8 @@ class Tables:
 
     def _table(self, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for name in names:
-            table.add_column(Text(printable(name)), overflow="fold")
+        for index, name in enumerate(names):
+            table.add_column(Text(printable(name)), overflow="fold", no_wrap=index == 0)  # ids are there to be copied
         for row in rows:
             table.add_row(*(Text(printable(value)) for value in row))
         self._out.print(table)

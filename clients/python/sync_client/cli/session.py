@@ -56,23 +56,18 @@ class Session:
                     told = text
         raise Trouble(self._reason)
 
-    async def matters(self) -> set[str]:
-        """The ids of all that waits for a person."""
-        conflicts, quarantine = await self.client.conflicts(), await self.client.quarantine()
-        return {one.conflict_id for one in conflicts} | {one.operation_id for one in quarantine}
-
-    async def verdict(self, key: Key, known: set[str], shortfall: Shortfall | None = None) -> None:
+    async def verdict(self, key: Key, mark: str, shortfall: Shortfall | None = None) -> None:
         """Wait for the server's word on what was just written of an entity, and print what it is then.
 
         Args:
-            known: the matters before it was written.
+            mark: an id made before it was written; those of its operations sort after it.
             shortfall: of a wait before; then there is no other.
 
         Raises:
             Trouble: it was not accepted, or there was no word in time.
         """
         shortfall = shortfall or await self.settled()
-        await self._check_accepted(key, known)
+        await self._check_accepted(key, mark)
         entity = await self.client.get(*key)
         is_pending = entity.is_pending if entity is not None else self.setup.is_offline or shortfall is not None
         if entity is not None:
@@ -83,16 +78,17 @@ class Session:
             text = "written locally, not sent yet: {}; it goes up with the next command that reaches the server"
             raise shortfall.trouble(text.format(shortfall.reason))
 
-    async def _check_accepted(self, key: Key, known: set[str]) -> None:
+    async def _check_accepted(self, key: Key, mark: str) -> None:
         for one in await self.client.quarantine():
-            if one.operation.key == key and one.operation_id not in known:
+            if one.operation.key == key and one.operation_id > mark:
+                reason = f"{one.problem.error.rstrip('.')} ({one.problem.error_code})"
                 raise Trouble(
-                    f"the server did not accept it: {one.problem.error} ({one.problem.error_code}); mend it with "
+                    f"the server did not accept it: {reason}; mend it with "
                     f"`{PROGRAM} quarantine retry {one.operation_id} field=value` or forget it with "
                     f"`{PROGRAM} quarantine drop {one.operation_id}`"
                 )
         for conflict in await self.client.conflicts():
-            if conflict.key == key and conflict.conflict_id not in known:
+            if conflict.key == key and (conflict.operation_id or "") > mark:
                 raise Trouble(
                     f"someone else changed the same ({', '.join(conflict.fields) or 'all of it'}): see both sides with "
                     f"`{PROGRAM} conflicts show {conflict.conflict_id}`"
@@ -130,7 +126,7 @@ class Session:
     def _reason(self) -> str:
         status = self.client.status
         if status.problem is not None:
-            return status.problem
+            return status.problem.rstrip(".")
         return f"{self.setup.url} did not answer within {self.setup.timeout_s:g} seconds"
 
 

@@ -1,7 +1,9 @@
 """A store that lives and ends with its process: for tests, scripts and tools that keep nothing."""
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +18,7 @@ T = TypeVar("T")
 
 
 class _State:
-    """Every table; a transaction works on a copy that shares what it does not write to."""
+    """Every table."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -26,23 +28,44 @@ class _State:
         self.quarantine: dict[str, Quarantined] = {}
         self.conflicts: dict[str, Conflict] = {}
         self.aliases: dict[Key, Key] = {}
-        self.journal: dict[int, tuple[Touch, ...]] = {}
+        self.journal: deque[tuple[Touch, ...]] = deque()
+        self.journal_start = 1
         self.positions = 0
         self.lines = 0
 
 
 class MemoryTables(Tables):
-    """Dictionaries; each is copied when the transaction first writes to it."""
+    """What may be large is written in place, with notes of how to undo it: a write costs the same whatever is there.
+    The other tables are copied when the transaction first writes to them.
+    """
 
     def __init__(self, state: _State) -> None:
         self.state = copy(state)
         self._own: set[str] = set()
+        self._undo: list[Callable[[], object]] = []
+
+    def undo(self) -> None:
+        """Leave the state that was given as it was; this one is not to be used any more."""
+        for step in reversed(self._undo):
+            step()
 
     def _written(self, name: str) -> Any:
         if name not in self._own:
             self._own.add(name)
             setattr(self.state, name, copy(getattr(self.state, name)))
         return getattr(self.state, name)
+
+    def _put(self, table: dict[Any, Any], key: object, value: object) -> None:
+        if key in table:
+            self._undo.append(partial(table.__setitem__, key, table[key]))
+        else:
+            self._undo.append(partial(table.__delitem__, key))
+        table[key] = value
+
+    def _remove(self, table: dict[Any, Any], keys: Collection[object]) -> None:
+        for key in keys:
+            if key in table:
+                self._undo.append(partial(table.__setitem__, key, table.pop(key)))
 
     def value(self, name: str) -> str | None:
         return self.state.values.get(name)
@@ -57,10 +80,11 @@ class MemoryTables(Tables):
         return _found(self.state.rows, keys)
 
     def save_rows(self, rows: Iterable[Row]) -> None:
-        self._written("rows").update((row.key, row) for row in rows)
+        for row in rows:
+            self._put(self.state.rows, row.key, row)
 
     def delete_rows(self, keys: Collection[Key]) -> None:
-        _delete(self._written("rows"), keys)
+        self._remove(self.state.rows, keys)
 
     def mark_stale(self, space_id: str | None) -> None:
         marked = [row for row in self.state.rows.values() if space_id in {None, row.space_id}]
@@ -77,10 +101,11 @@ class MemoryTables(Tables):
         return _found(self.state.drafts, keys)
 
     def save_drafts(self, drafts: Iterable[Draft]) -> None:
-        self._written("drafts").update((draft.key, draft) for draft in drafts)
+        for draft in drafts:
+            self._put(self.state.drafts, draft.key, draft)
 
     def delete_drafts(self, keys: Collection[Key]) -> None:
-        _delete(self._written("drafts"), keys)
+        self._remove(self.state.drafts, keys)
 
     def select(self, query: Query) -> list[Key]:
         shown = {row.key: row.data for row in self.state.rows.values()}
@@ -97,10 +122,10 @@ class MemoryTables(Tables):
         return [key for key, _ in found[: query.limit]]
 
     def enqueue(self, operations: Iterable[Operation]) -> None:
-        queue = self._written("queue")
         for operation in operations:
             self.state.positions += 1
-            queue[operation.operation_id] = msgspec.structs.replace(operation, position=self.state.positions)
+            queued = msgspec.structs.replace(operation, position=self.state.positions)
+            self._put(self.state.queue, operation.operation_id, queued)
 
     def operations(self, operation_ids: Collection[str]) -> dict[str, Operation]:
         return _found(self.state.queue, operation_ids)
@@ -117,14 +142,15 @@ class MemoryTables(Tables):
         return [operation for operation in self.state.queue.values() if operation.position > after][:limit]
 
     def replace_operations(self, operations: Iterable[Operation]) -> None:
-        queue = self._written("queue")
+        queue = self.state.queue
         for operation in operations:
             if operation.operation_id in queue:
                 position = queue[operation.operation_id].position
-                queue[operation.operation_id] = msgspec.structs.replace(operation, position=position)
+                self._put(queue, operation.operation_id, msgspec.structs.replace(operation, position=position))
 
     def dequeue(self, operation_ids: Collection[str]) -> None:
-        _delete(self._written("queue"), operation_ids)
+        self._undo.append(partial(_sort_by_position, self.state.queue))  # what comes back comes to the end
+        self._remove(self.state.queue, operation_ids)
 
     def quarantined(self) -> list[Quarantined]:
         return list(self.state.quarantine.values())
@@ -151,20 +177,25 @@ class MemoryTables(Tables):
         self._written("aliases")[made] = named
 
     def write_journal(self, touches: Sequence[Touch]) -> None:
-        journal = self._written("journal")
-        journal[self.journal_end() + 1] = tuple(touches)
+        journal = self.state.journal
+        journal.append(tuple(touches))
+        self._undo.append(journal.pop)
         self.state.lines += len(touches)
-        while self.state.lines - len(journal[next(iter(journal))]) >= JOURNAL_TOUCHES:
-            self.state.lines -= len(journal.pop(next(iter(journal))))
+        while self.state.lines - len(journal[0]) >= JOURNAL_TOUCHES:
+            self.state.lines -= len(journal[0])
+            self.state.journal_start += 1
+            self._undo.append(partial(journal.appendleft, journal.popleft()))
 
     def journal(self, *, after: int, limit: int) -> JournalPage:
-        positions = [position for position in self.state.journal if position > after][:limit]
-        touches = [touch for position in positions for touch in self.state.journal[position]]
-        first = next(iter(self.state.journal), after + 1)
-        return JournalPage(touches, positions[-1] if positions else after, first > after + 1)
+        start = self.state.journal_start
+        end = self.journal_end() + 1
+        positions = range(max(after + 1, start), end)[:limit]
+        touches = [touch for position in positions for touch in self.state.journal[position - start]]
+        has_gap = bool(self.state.journal) and start > after + 1
+        return JournalPage(touches, positions[-1] if positions else after, has_gap)
 
     def journal_end(self) -> int:
-        return next(reversed(self.state.journal), 0)
+        return self.state.journal_start + len(self.state.journal) - 1
 
     def counts(self) -> Counts:
         state = self.state
@@ -184,8 +215,14 @@ class MemoryStore:
         if self._is_closed:
             raise StoreError("the store is closed")
         tables = MemoryTables(self._state)
-        answer = job(tables)
-        if not discard:
+        try:
+            answer = job(tables)
+        except BaseException:
+            tables.undo()
+            raise
+        if discard:
+            tables.undo()
+        else:
             self._state = tables.state
         return answer
 
@@ -198,6 +235,12 @@ class MemoryStore:
 
 def _found(table: dict[Any, T], keys: Collection[Any]) -> dict[Any, T]:
     return {key: table[key] for key in keys if key in table}
+
+
+def _sort_by_position(queue: dict[str, Operation]) -> None:
+    ordered = sorted(queue.items(), key=lambda one: one[1].position)
+    queue.clear()
+    queue.update(ordered)
 
 
 def _delete(table: dict[Any, Any], keys: Collection[Any]) -> None:

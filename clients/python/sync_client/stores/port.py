@@ -148,7 +148,7 @@ class Store(Protocol):
         """
 
     async def was_changed_elsewhere(self) -> bool:
-        """Whether another process committed something since this was last asked."""
+        """Whether another process committed something since this was last asked, or since the store was opened."""
 
     async def close(self) -> None:
         """Finish what was begun and let go of everything; may be called again."""

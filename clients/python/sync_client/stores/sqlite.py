@@ -5,10 +5,12 @@ process but, where the machine loses power, may be undone as a whole. Jobs that 
 """
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
@@ -28,9 +30,12 @@ JOBS_AT_ONCE = 256
 
 class _Job(NamedTuple):
     call: Callable[[Tables], Any]
-    answer: Future[Any]
+    answer: asyncio.Future[Any]
     durable: bool
     discard: bool
+
+
+_Outcome = tuple[_Job, Any, BaseException | None]
 
 
 class SqliteStore:
@@ -54,6 +59,7 @@ class SqliteStore:
         store = cls(path)
         store._thread.start()
         await asyncio.wrap_future(store._opened)
+        await store.was_changed_elsewhere()
         return store
 
     @property
@@ -63,10 +69,10 @@ class SqliteStore:
     async def run(self, job: Callable[[Tables], T], *, durable: bool = False, discard: bool = False) -> T:
         if self._is_closed:
             raise StoreError("the store is closed")
-        answer: Future[T] = Future()
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put(_Job(job, answer, durable, discard))
         # a job that was begun is finished: whoever is cancelled while they wait must not undo the others' commit
-        return await asyncio.shield(asyncio.wrap_future(answer))
+        return await answer
 
     async def was_changed_elsewhere(self) -> bool:
         version = await self.run(_data_version)
@@ -110,7 +116,7 @@ class SqliteStore:
 
     def _perform(self, connection: sqlite3.Connection, tables: SqliteTables, jobs: list[_Job]) -> None:
         """Do the jobs in one transaction, each in a savepoint of its own, and answer once it is committed."""
-        outcomes: list[tuple[_Job, Any, BaseException | None]]
+        outcomes: list[_Outcome]
         try:
             durability = "FULL" if any(job.durable for job in jobs) else "NORMAL"
             connection.execute(f"PRAGMA synchronous = {durability}")
@@ -122,11 +128,20 @@ class SqliteStore:
                 connection.execute("ROLLBACK")
             failure = _explained(self._path, error)
             outcomes = [(job, None, failure) for job in jobs]
-        for job, answer, problem in outcomes:
-            if problem is not None:
-                job.answer.set_exception(problem)
-            else:
-                job.answer.set_result(answer)
+        for loop, some in groupby(outcomes, key=lambda outcome: outcome[0].answer.get_loop()):
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                loop.call_soon_threadsafe(_answer, list(some))
+
+
+def _answer(outcomes: list[_Outcome]) -> None:
+    """In the loop of those who asked: waking it once for each of them would cost more than the jobs."""
+    for job, answer, problem in outcomes:
+        if job.answer.done():
+            continue  # cancelled
+        if problem is not None:
+            job.answer.set_exception(problem)
+        else:
+            job.answer.set_result(answer)
 
 
 def _attempt(connection: sqlite3.Connection, tables: SqliteTables, job: _Job) -> tuple[Any, BaseException | None]:

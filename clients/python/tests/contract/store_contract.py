@@ -2,13 +2,12 @@
 
 import msgspec
 import pytest
-
-from sync_client import replica
+from sync_client import replica, views
 from sync_client.errors import StoreError
 from sync_client.stores.port import JOURNAL_TOUCHES, Query, Store, Tables
 from sync_client.values import Draft, Problem, Quarantined, Touch
 
-from ..builders import AT, conflict, create, delete, key, row, tombstone, update
+from clients.python.tests.builders import AT, conflict, create, delete, key, row, tombstone, update
 
 
 class FakeError(Exception):
@@ -278,7 +277,7 @@ class StoreContract:
 
     async def test_a_write_and_its_draft_are_one(self, store: Store) -> None:
         await store.run(lambda tables: replica.append(tables, [create("o1", title="x")]), durable=True)
-        found = await store.run(lambda tables: replica.entity(tables, key("a")))
+        found = await store.run(lambda tables: views.entity(tables, key("a")))
         assert found is not None
         assert (found["title"], found.is_pending) == ("x", True)
 

@@ -1,7 +1,6 @@
 """The store in memory keeps the contract."""
 
 import pytest
-
 from sync_client.stores.memory import MemoryStore
 from sync_client.stores.port import Store
 

@@ -5,8 +5,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-
-from sync_client import replica
+from sync_client import replica, views
 from sync_client.events import (
     Apply,
     Close,
@@ -48,7 +47,7 @@ from sync_client.states import State
 from sync_client.stores.memory import MemoryTables, _State
 from sync_client.values import Problem, WireId
 
-from ..builders import AT, applied, conflict, create, refused, reply, told
+from clients.python.tests.builders import AT, applied, conflict, create, refused, reply, told
 
 READY = {State.CATCHING_UP, State.LIVE}
 CODES = (1000, 1006, 4000, 4002, 4100, 4101, 4102, 4200, 4201, 4202, 4300, 4301, 4500, 4501, 4502, 4503, 4504, 4505)
@@ -129,7 +128,7 @@ class MachineLaws(RuleBasedStateMachine):
         assert self.is_open
         match message["type"]:
             case "handshake":
-                assert message["subscriptions"].get("cursor") == self.tables.value(replica.CURSOR), "M4"
+                assert message["subscriptions"].get("cursor") == self.tables.value(views.CURSOR), "M4"
             case "sync":
                 assert self.is_admitted, "M3"
                 assert self.under_way is None, "M2"
@@ -152,13 +151,13 @@ class MachineLaws(RuleBasedStateMachine):
             self.tell(Stop())
 
     @rule(has_heartbeat=st.booleans())
-    def opened(self, has_heartbeat: bool) -> None:
+    def opened(self, *, has_heartbeat: bool) -> None:
         self.is_open = self.is_open or self.machine.state is State.CONNECTING
         self.tell(Opened("token", has_heartbeat))
 
     @precondition(lambda self: self.machine.state not in READY)
     @rule(can_subscribe=st.booleans(), catches_up=st.booleans())
-    def becomes_ready(self, can_subscribe: bool, catches_up: bool) -> None:
+    def becomes_ready(self, *, can_subscribe: bool, catches_up: bool) -> None:
         """The whole way in one rule, as chance alone seldom finds it."""
         self.start()
         self.opened(has_heartbeat=True)
@@ -197,7 +196,7 @@ class MachineLaws(RuleBasedStateMachine):
     @rule()
     def loaded(self) -> None:
         after = self.loads.pop()
-        operations = replica.waiting(self.tables, after=after, limit=4)
+        operations = views.waiting(self.tables, after=after, limit=4)
         self.tell(Loaded(operations, len(operations) < 4))
 
     @precondition(lambda self: self.under_way is not None)
@@ -218,7 +217,7 @@ class MachineLaws(RuleBasedStateMachine):
 
     @precondition(lambda self: self.under_way is not None)
     @rule(problem=problems, retryable=st.booleans(), after=seconds)
-    def failed(self, problem: Problem, retryable: bool, after: float | None) -> None:
+    def failed(self, *, problem: Problem, retryable: bool, after: float | None) -> None:
         assert self.under_way is not None
         message, self.under_way = self.under_way, None
         self.tell(Received(Failure(message["message_id"], problem, retryable, after)))

@@ -9,8 +9,7 @@ import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-
-from sync_client import replica
+from sync_client import replica, views
 from sync_client.drafts import decoded, drawn
 from sync_client.frames import Update
 from sync_client.stores.memory import MemoryTables, _State
@@ -19,7 +18,20 @@ from sync_client.stores.sqlite_schema import migrate
 from sync_client.stores.sqlite_tables import SqliteTables
 from sync_client.values import Key, Operation, OperationType, Problem, Row
 
-from ..builders import AT, applied, conflict, create, delete, key, parked, refused, reply, row, tombstone, update
+from clients.python.tests.builders import (
+    AT,
+    applied,
+    conflict,
+    create,
+    delete,
+    key,
+    parked,
+    refused,
+    reply,
+    row,
+    tombstone,
+    update,
+)
 
 IDS = ("a", "b", "c", "d")
 KEYS = [key(one) for one in IDS]
@@ -104,7 +116,9 @@ class ReplicaLaws(RuleBasedStateMachine):
 
     def newest_stays(self, before: dict[Key, Row], told: list[Update]) -> None:
         """D3: no row is replaced by an older one, but for one that a reset marked or that began anew."""
-        exempt = {one.row.key for one in told if one.is_revoked or one.begins} | {k for k, r in before.items() if r.stale}
+        exempt = {one.row.key for one in told if one.is_revoked or one.begins} | {
+            k for k, r in before.items() if r.stale
+        }
         for one, found in before.items():
             after = self.memory.rows([one]).get(one)
             assert one in exempt or (after is not None and after.version >= found.version)
@@ -180,7 +194,7 @@ class ReplicaLaws(RuleBasedStateMachine):
     # --- laws ------------------------------------------------------------------------------------------------------
 
     def shown(self) -> dict[Key, Any]:
-        return {one: (e.data, e.is_pending) for one, e in replica.entities(self.memory, KEYS).items()}
+        return {one: (e.data, e.is_pending) for one, e in views.entities(self.memory, KEYS).items()}
 
     @invariant()
     def what_is_shown_is_the_row_with_the_queue_on_top(self) -> None:
@@ -192,7 +206,7 @@ class ReplicaLaws(RuleBasedStateMachine):
 
     @invariant()
     def every_operation_is_queued_or_ended(self) -> None:
-        """D2, D4: nothing without a verdict is gone; an acknowledged one is there just until the row has its version."""
+        """D2, D4: nothing without a verdict is gone; an acknowledged one is there until the row has its version."""
         queued = {one.operation_id: one for one in self.queue}
         assert self.written - self.ended <= set(queued)
         for one in queued.values():
@@ -214,7 +228,7 @@ class ReplicaLaws(RuleBasedStateMachine):
             states.append(
                 [
                     tables.rows(KEYS), tables.drafts(KEYS), queue, tables.quarantined(), tables.conflicts(),
-                    tables.counts(), tables.value(replica.CURSOR), journal,
+                    tables.counts(), tables.value(views.CURSOR), journal,
                     tables.select(Query("note", order_by="title")), set(tables.stale_keys(limit=9)),
                 ]
             )  # fmt: skip

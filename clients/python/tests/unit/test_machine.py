@@ -1,0 +1,334 @@
+"""What the machine does in the situations that have a name."""
+
+from typing import Any
+
+import pytest
+from sync_client import replica, views
+from sync_client.events import (
+    Apply,
+    AskToken,
+    Check,
+    Close,
+    Effect,
+    Input,
+    ListConflicts,
+    Load,
+    Loaded,
+    Lost,
+    NewToken,
+    Open,
+    Opened,
+    Received,
+    Send,
+    Start,
+    Synced,
+    Written,
+)
+from sync_client.frames import Admission, CaughtUp, Changes, Expiring, Failure, Goodbye, Greeting, Limits, Ping
+from sync_client.ladder import Ladder, LinkKind
+from sync_client.machine import GREETING_S, Machine, Profile, Resume
+from sync_client.states import State
+from sync_client.stores.memory import MemoryTables, _State
+from sync_client.values import Operation, Problem
+
+from clients.python.tests.builders import AT, applied, create, refused, reply, told
+
+FULL = frozenset({"subscribe"})
+WELCOME = Greeting(FULL, Limits(), 20.0, Admission(1, None), None)
+BUSY = Problem(error="wait", error_code="RATE_LIMIT_EXCEEDED")
+WRONG = Problem(error="wrong", error_code="VALIDATION_ERROR")
+
+
+class Shell:
+    """Does what the machine asks for, on a store in memory."""
+
+    def __init__(self, resume: Resume | None = None, **profile: Any) -> None:
+        self.now = 100.0
+        self.tables = MemoryTables(_State())
+        self.sent: list[dict[str, Any]] = []
+        self.done: list[Effect] = []
+        numbers = iter(range(1, 10_000))
+        self.machine = Machine(
+            Profile("client_a", **profile), resume or Resume(), ladder=Ladder(), new_id=lambda: f"m{next(numbers)}",
+            chance=lambda: 0.5, now_text=lambda: AT,
+        )  # fmt: skip
+
+    def tell(self, event: Input) -> list[Effect]:
+        return self.do(self.machine.handle(event, self.now))
+
+    def hear(self, frame: Any) -> list[Effect]:
+        return self.tell(Received(frame))
+
+    def wait(self) -> list[Effect]:
+        """Until the next deadline."""
+        deadline = self.machine.deadline
+        assert deadline is not None
+        self.now = max(self.now, deadline)
+        return self.do(self.machine.tick(self.now))
+
+    def do(self, effects: list[Effect]) -> list[Effect]:
+        for effect in effects:
+            self.done.append(effect)
+            if isinstance(effect, Apply):
+                effect.step(self.tables)
+            if isinstance(effect, Send):
+                self.sent.append(effect.message)
+            if isinstance(effect, Load):
+                operations = views.waiting(self.tables, after=effect.after, limit=1_000)
+                self.tell(Loaded(operations, is_end=True))
+        return effects
+
+    def connect(self, greeting: Greeting = WELCOME) -> "Shell":
+        self.tell(Start())
+        self.tell(Opened("token", has_heartbeat=True))
+        self.hear(greeting)
+        return self
+
+    def live(self) -> "Shell":
+        self.connect()
+        self.hear(CaughtUp("c1"))
+        return self
+
+    def write(self, *operations: Operation) -> None:
+        replica.append(self.tables, operations)
+        self.tell(Written())
+
+    @property
+    def request(self) -> dict[str, Any]:
+        found = self.sent[-1]
+        assert found["type"] == "sync"
+        return found
+
+    @property
+    def asked(self) -> list[str]:
+        return [one["operation_id"] for one in self.request["data"]["operations"]]
+
+
+class TestConnecting:
+    def test_takes_one_round_trip(self) -> None:
+        shell = Shell(Resume(cursor="c0"))
+        assert shell.tell(Start()) == [Open(LinkKind.WEBSOCKET, needs_new_token=False)]
+        shell.tell(Opened("token", has_heartbeat=True))
+        (handshake,) = shell.sent
+        assert (handshake["type"], handshake["token"], handshake["subscriptions"]) == (
+            "handshake", "token", {"cursor": "c0"},
+        )  # fmt: skip
+        shell.hear(WELCOME)
+        assert shell.machine.state is State.CATCHING_UP
+        effects = shell.hear(CaughtUp("c1"))
+        assert shell.machine.state is State.LIVE
+        assert [type(one) for one in effects] == [Apply, Synced, Synced, ListConflicts, Check]
+
+    def test_without_a_cursor_asks_for_everything(self) -> None:
+        shell = Shell(entity_types=("note",), spaces=("u-1",))
+        shell.connect()
+        wanted = {"incremental": False, "spaces": ["u-1"], "entity_types": ["note"]}
+        assert shell.sent[0]["subscriptions"] == wanted
+        assert Check not in [type(one) for one in shell.hear(CaughtUp("c1"))], "checksums are of all types"
+
+    def test_sends_the_token_again_where_the_handshake_did_not_take_it(self) -> None:
+        shell = Shell()
+        shell.connect(Greeting(None, Limits(), None, None, None))
+        assert (shell.machine.state, shell.sent[-1]["type"]) == (State.SIGNING_IN, "auth")
+        shell.hear(Admission(1, None))
+        assert shell.machine.state is State.CATCHING_UP
+        assert shell.request["data"]["client_state"]["last_sync_time"] is None, (
+            "a plain server is asked what was missed"
+        )
+        shell.hear(reply(message_id=shell.request["message_id"]))
+        assert shell.machine.state is State.LIVE
+
+    def test_ends_where_nothing_is_said(self) -> None:
+        shell = Shell()
+        shell.tell(Start())
+        shell.tell(Opened("token", has_heartbeat=True))
+        assert shell.machine.deadline == shell.now + GREETING_S
+        assert shell.wait()[0] == Close()
+        assert shell.machine.state is State.WAITING
+
+    def test_with_another_users_token_stops_before_anything_moves(self) -> None:
+        shell = Shell(Resume(owner="2"))
+        replica.append(shell.tables, [create("o1")])
+        shell.connect()
+        assert shell.machine.state is State.STOPPED
+        assert [one["type"] for one in shell.sent] == ["handshake"]
+
+
+class TestLosingTheLink:
+    def test_pauses_longer_and_longer_and_begins_anew_after_a_good_one(self) -> None:
+        shell = Shell()
+        shell.tell(Start())
+        pauses = []
+        for _ in range(9):
+            shell.tell(Lost("down"))
+            assert shell.machine.deadline is not None
+            pauses.append(shell.machine.deadline - shell.now)
+            shell.wait()
+        assert pauses == pytest.approx([0.25, 0.5, 1, 2, 4, 8, 16, 30, 30])
+        shell.tell(Opened("token", has_heartbeat=True))
+        shell.hear(WELCOME)
+        shell.now += 6
+        shell.tell(Lost("cut"))
+        assert shell.machine.deadline == pytest.approx(shell.now + 0.25)
+
+    def test_waits_as_long_as_a_goodbye_asks(self) -> None:
+        shell = Shell().live()
+        shell.hear(Goodbye("the server restarts", 7.0))
+        shell.tell(Lost("closed", code=4000))
+        assert shell.machine.deadline == pytest.approx(shell.now + 7.25)
+        assert shell.machine.problem == "the server restarts"
+
+    def test_with_an_expired_token_asks_for_a_new_one(self) -> None:
+        shell = Shell().live()
+        shell.tell(Lost("expired", code=4200))
+        assert shell.wait() == [Open(LinkKind.WEBSOCKET, needs_new_token=True)]
+
+    @pytest.mark.parametrize("code", [4300, 4301])
+    def test_with_a_cursor_that_is_no_good_forgets_it(self, code: int) -> None:
+        shell = Shell().live()
+        shell.hear(Changes([told("a", 3)], "c2"))
+        shell.tell(Lost("epoch", code=code))
+        assert (shell.machine.cursor, shell.tables.value(views.CURSOR)) == (None, None)
+        assert shell.tables.stale_keys(limit=9) == [told("a").row.key]
+
+    @pytest.mark.parametrize("code", [4501, 4503, 4504, 4505, 4506])
+    def test_for_good_stops(self, code: int) -> None:
+        shell = Shell().live()
+        shell.tell(Lost("do not come back", code=code))
+        assert (shell.machine.state, shell.machine.deadline) == (State.STOPPED, None)
+        assert shell.tell(Start()) == [Open(LinkKind.WEBSOCKET, needs_new_token=False)]
+
+    def test_with_a_wrong_token_tries_one_more_from_a_function(self) -> None:
+        shell = Shell(can_renew=True)
+        shell.tell(Start())
+        shell.tell(Opened("token", has_heartbeat=True))
+        shell.tell(Lost("wrong", code=4500))
+        assert shell.wait() == [Open(LinkKind.WEBSOCKET, needs_new_token=True)]
+        shell.tell(Opened("token", has_heartbeat=True))
+        shell.tell(Lost("wrong", code=4500))
+        assert shell.machine.state is State.STOPPED
+
+    def test_sends_again_what_had_no_reply(self) -> None:
+        shell = Shell().live()
+        shell.write(create("o1"))
+        first = shell.request
+        shell.tell(Lost("cut"))
+        shell.wait()
+        shell.tell(Opened("token", has_heartbeat=True))
+        shell.hear(WELCOME)
+        assert shell.request["data"]["operations"] == first["data"]["operations"]
+
+
+class TestSilence:
+    def test_is_broken_by_a_ping_and_then_ends_the_link(self) -> None:
+        shell = Shell().live()
+        shell.wait()
+        assert (shell.sent[-1]["type"], shell.machine.state) == ("ping", State.LIVE)
+        assert shell.wait()[0] == Close()
+        assert shell.machine.state is State.WAITING
+
+    def test_is_ended_by_anything_that_comes(self) -> None:
+        shell = Shell().live()
+        shell.wait()
+        shell.hear(Ping("m", "now"))
+        assert shell.sent[-1] == {"type": "pong", "message_id": "m", "timestamp": "now"}
+        assert shell.machine.deadline == shell.now + 20
+
+    def test_after_a_request_ends_the_link_too(self) -> None:
+        shell = Shell().live()
+        shell.write(create("o1"))
+        for _ in range(6):
+            shell.now += 10
+            shell.hear(Ping(None, None))
+        shell.wait()
+        assert shell.machine.state is State.WAITING
+
+
+class TestATokenThatEnds:
+    def test_is_replaced_on_the_same_link(self) -> None:
+        shell = Shell().live()
+        assert shell.hear(Expiring()) == [AskToken()]
+        shell.tell(NewToken("newer"))
+        assert (shell.sent[-1]["type"], shell.sent[-1]["token"]) == ("auth", "newer")
+        shell.hear(Admission(1, None))
+        assert shell.machine.state is State.LIVE
+
+    def test_is_not_shown(self) -> None:
+        assert "secret" not in repr((Opened("secret", has_heartbeat=True), NewToken("secret")))
+
+
+class TestARequest:
+    def test_carries_what_waits_and_asks_for_nothing_else(self) -> None:
+        shell = Shell().live()
+        shell.write(create("o1", title="x"), create("o2", "b"))
+        assert shell.asked == ["o1", "o2"]
+        assert (shell.request["data"]["entity_types"], shell.request["data"]["client_state"]["cursor"]) == ([], "c1")
+
+    def test_is_one_at_a_time(self) -> None:
+        shell = Shell().live()
+        shell.write(create("o1"))
+        shell.write(create("o2", "b"))
+        assert shell.asked == ["o1"]
+        shell.hear(reply(applied(create("o1"), 1, {}), message_id=shell.request["message_id"]))
+        assert shell.asked == ["o2"]
+
+    def test_holds_back_what_failed_and_lets_others_go(self) -> None:
+        """M7"""
+        shell = Shell().live()
+        shell.write(create("o1"), create("o2", "b"))
+        results = [refused(create("o1"), "SYNC_ERROR"), applied(create("o2", "b"), 1, {})]
+        shell.hear(reply(*results, message_id=shell.request["message_id"]))
+        shell.write(create("o3", "c"), create("o4", "d", refers="a"))
+        assert shell.asked == ["o3"]
+        shell.hear(reply(applied(create("o3", "c"), 1, {}), message_id=shell.request["message_id"]))
+        shell.wait()
+        assert shell.asked == ["o1", "o4"]
+
+    def test_that_fails_for_now_is_repeated_in_smaller_parts_after_the_pause(self) -> None:
+        shell = Shell().live()
+        shell.write(*(create(f"o{n}", f"n{n}") for n in range(8)))
+        shell.hear(Failure(shell.request["message_id"], BUSY, is_retryable=True, retry_after_s=3.0))
+        assert shell.machine.deadline == pytest.approx(shell.now + 3.25)
+        shell.wait()
+        assert shell.asked == ["o0", "o1", "o2", "o3"]
+        shell.hear(reply(message_id=shell.request["message_id"]))
+        assert shell.tables.counts().pending == 8
+
+    def test_that_fails_for_good_ends_with_the_operation_at_fault(self) -> None:
+        shell = Shell().live()
+        shell.write(*(create(f"o{n}", f"n{n}") for n in range(4)))
+        while shell.tables.counts().pending:
+            message = shell.request
+            if "o2" in shell.asked:
+                shell.hear(Failure(message["message_id"], WRONG, is_retryable=False, retry_after_s=None))
+            else:
+                done = [applied(create(one, f"n{one[1:]}"), 1, {}) for one in shell.asked]
+                shell.hear(reply(*done, message_id=message["message_id"]))
+        assert [one.operation_id for one in shell.tables.quarantined()] == ["o2"]
+
+    def test_that_closes_the_connection_is_at_fault_itself(self) -> None:
+        shell = Shell().live()
+        shell.write(create("o1"))
+        shell.tell(Lost("a frame that is too large", code=4502))
+        assert shell.machine.state is State.WAITING
+        assert [one.operation_id for one in shell.tables.quarantined()] == ["o1"]
+
+    def test_without_room_for_an_entity_is_followed_by_a_look_at_it(self) -> None:
+        """D4: the operation stays in sight until the row has what it did."""
+        shell = Shell().live()
+        shell.write(create("o1", title="mine"))
+        shell.hear(reply(applied(create("o1"), 1, None, has_data=False), message_id=shell.request["message_id"]))
+        (form,) = shell.request["data"]["operations"]
+        assert (form["operation_type"], form["entity_id"]) == ("read", "a")
+        read = applied(create(form["operation_id"]), 1, {"title": "mine"})
+        shell.hear(reply(read, message_id=shell.request["message_id"]))
+        assert shell.tables.counts().pending == 0
+        assert shell.tables.rows([create("o1").key])[create("o1").key].version == 1
+
+    def test_refused_for_its_token_asks_for_another_and_keeps_everything(self) -> None:
+        shell = Shell().live()
+        shell.write(create("o1"))
+        problem = Problem(error="expired", error_code="UNAUTHORIZED")
+        effects = shell.hear(Failure(shell.request["message_id"], problem, is_retryable=True, retry_after_s=None))
+        assert AskToken() in effects
+        assert shell.tables.counts().pending == 1
