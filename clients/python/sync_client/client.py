@@ -1,7 +1,6 @@
 """What an application opens: local reads and writes that answer at once, and a connection that keeps them in step."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -23,6 +22,7 @@ from sync_client.inputs import (
 )
 from sync_client.ladder import LinkKind
 from sync_client.links.port import LinkLostError, parse_address
+from sync_client.signals import either
 from sync_client.stores.memory import MemoryStore
 from sync_client.stores.port import Scalar, Store, Tables
 from sync_client.stores.sqlite import SqliteStore
@@ -217,7 +217,7 @@ class SyncClient:
         self, entity_type: str, where: Mapping[str, Scalar] | None = None, /, *, order_by: str | None = None,
         limit: int | None = None, **equals: Scalar,
     ) -> list[Entity]:  # fmt: skip
-        """Entities of a type, by creation.
+        """Entities of a type, in the order of creation, unless the application chose their ids.
 
         Args:
             where: fields and what they are equal to; None finds null and absent ones.
@@ -338,12 +338,13 @@ class SyncClient:
         Raises:
             TimeoutError: it took longer.
         """
+        supervisor = self._open
         async with asyncio.timeout(timeout_s):
-            async with contextlib.aclosing(self.statuses()) as statuses:
-                async for status in statuses:
-                    if status.is_settled and await self._open.is_settled():
-                        return status
-        raise ClosedError
+            while True:
+                moves = supervisor.moved.next, supervisor.status_moved.next
+                if supervisor.status.is_settled and await supervisor.is_settled():
+                    return supervisor.status
+                await either(*moves)
 
     def reconnect(self) -> None:
         """Try at once, also after the server said not to come back: when the network or the token is new."""

@@ -44,6 +44,7 @@ from sync_client.links.http import HttpLink
 from sync_client.links.port import Address, Link, LinkLostError
 from sync_client.links.websocket import WebSocketLink
 from sync_client.machine import Machine, Profile, Resume
+from sync_client.states import State
 from sync_client.stores.port import Store
 from sync_client.wire import Codec, UnreadableFrameError
 
@@ -68,6 +69,8 @@ class _Session:
         self.link: Link | None = None
         self.outbox: asyncio.Queue[Message] = asyncio.Queue()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.has_listed = False
+        """The open conflicts were asked for on this link, and came if the server could be asked."""
 
 
 class Engine:
@@ -121,6 +124,12 @@ class Engine:
     def tell(self, event: Start | Stop) -> None:
         """Hand the machine an event from outside."""
         self._follow(self._put(None, event))
+
+    @property
+    def is_settled(self) -> bool:
+        """Everything that the server has is here, the open conflicts, too."""
+        is_live = self.machine.state is State.LIVE
+        return is_live and (self._session.has_listed or self.machine.is_plain)
 
     def written(self) -> None:
         """Operations were put into the queue, by this process or another."""
@@ -176,7 +185,7 @@ class Engine:
             case Apply(step):
                 await self._store.run(step)
             case ListConflicts():
-                self._follow(self._conflicts())
+                self._follow(self._conflicts(self._session))
             case Check():
                 self._follow(self._check())
             case Synced():
@@ -209,6 +218,10 @@ class Engine:
             session.link = link = await self._link(kind)
         except LinkLostError as error:
             await self._put(session, error.lost)
+            return
+        except Exception as error:  # noqa: BLE001  a machine that waits for an answer must get one
+            _log.exception("the link could not be opened")
+            await self._put(session, Lost(f"the link could not be opened ({type(error).__name__})"))
             return
         self._begin(self._write(session, link))
         await self._put(session, Opened(self._token, link.has_heartbeat))
@@ -262,13 +275,14 @@ class Engine:
         operations = await self._store.run(partial(views.waiting, after=after, limit=LOAD_PAGE))
         return Loaded(operations, len(operations) < LOAD_PAGE)
 
-    async def _conflicts(self) -> None:
+    async def _conflicts(self, session: _Session) -> None:
         """Bring the list of conflicts up to date; what is missed here comes with the next connection."""
         with contextlib.suppress(LinkLostError, UnreadableFrameError, StoreError):
             known = await self._store.run(lambda tables: [conflict.conflict_id for conflict in tables.conflicts()])
             listed = await self._api.conflicts()
             await self._store.run(lambda tables: replica.conflicts_listed(tables, known, listed))
-            self._changed()
+        session.has_listed = True
+        self._changed()
 
     async def _check(self) -> None:
         with contextlib.suppress(LinkLostError, StoreError):

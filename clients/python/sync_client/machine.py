@@ -148,6 +148,11 @@ class Machine:
         return self._ladder.kind
 
     @property
+    def is_plain(self) -> bool:
+        """The server follows the T3 document alone."""
+        return self._uploads.is_plain
+
+    @property
     def is_retrying(self) -> bool:
         """The last attempt failed, or the connection was lost and is not back."""
         return self._attempts > 0

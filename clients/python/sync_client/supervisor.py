@@ -111,8 +111,10 @@ class Supervisor:
             self._engine.tell(Start())
 
     async def is_settled(self) -> bool:
-        """Whether the queue is empty at this moment, whatever the status last counted."""
-        return (await self.store.run(lambda tables: tables.counts())).pending == 0
+        """Whether everything is up and everything is here, at this moment; another process says so in the store."""
+        engine = self._engine
+        is_synced = engine.is_settled if engine is not None else self.status.state is LinkState.LIVE
+        return is_synced and (await self.store.run(lambda tables: tables.counts())).pending == 0
 
     async def verify(self) -> bool:
         """See `Engine.verify`."""
@@ -166,7 +168,7 @@ class Supervisor:
             shown = await self.store.run(_saved)
             if self._lease.is_free() and shown.state is not LinkState.OFFLINE:
                 since = self.status.since if self.status.state is LinkState.OFFLINE else datetime.now(UTC)
-                shown = replace(shown, state=LinkState.OFFLINE, since=since, link=None, progress=None)
+                shown = replace(shown, state=LinkState.OFFLINE, since=since, link=None, progress=None, problem=None)
         shown = replace(shown, is_syncing_here=engine is not None)
         if shown.state is not self.status.state and engine is not None:
             shown = replace(shown, since=datetime.now(UTC))

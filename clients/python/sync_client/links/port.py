@@ -64,9 +64,13 @@ def parse_address(url: str) -> Address:
     >>> parse_address("https://example.org/api/sync/ws").websocket
     'wss://example.org/api/sync/ws'
     """
-    parts = urlsplit(url)
-    secure = {"ws": False, "http": False, "wss": True, "https": True}.get(parts.scheme)
-    if secure is None or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_named = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an address that is none
+        is_named = False
+    secure = {"ws": False, "http": False, "wss": True, "https": True}.get(parts.scheme) if is_named else None
+    if secure is None:
         raise InvalidInputError("url", f"must be like ws://localhost:3000 and is {url!r}")
     if parts.username or parts.password or parts.query:
         raise InvalidInputError("url", "must not hold credentials or a query: the token is an argument of its own")
