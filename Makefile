@@ -18,6 +18,10 @@ help: ## Print this list
 serve: $(VENV)/serve.stamp ## Set up and serve on 127.0.0.1:3000
 	@exec $(BIN)/sync-server serve
 
+.PHONY: client
+client: $(VENV)/test.stamp ## Set up the Python client, its command line and its example
+	@echo "try: .venv/bin/sync-client --help"
+
 .PHONY: test
 test: lint pytest ## Set up and run the whole check: linters, types, import rules, tests
 

@@ -1,10 +1,12 @@
 """What changed, for clients that cannot keep a WebSocket: pages that wait, and server-sent events."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from rest.endpoint import Call, Endpoint, NoBody
@@ -25,8 +27,18 @@ async def _changes(call: Call[ChangesQuery, NoBody]) -> feeds.Changes:
     query = call.query
     cursor = _start(call.services, query.cursor)
     viewer = await feeds.viewer_for(call.services, call.user_id, query.client_id, query.space_ids, query.entity_types)
-    with _place(call) if query.wait else nullcontext():
-        return await feeds.changes(call.services, viewer, cursor, limit=query.limit, wait_s=query.wait)
+    gone = asyncio.ensure_future(_hung_up(call.request))
+    try:
+        with _place(call) if query.wait else nullcontext():
+            return await feeds.changes(call.services, viewer, cursor, limit=query.limit, wait_s=query.wait, gone=gone)
+    finally:
+        gone.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    """Return once the client of a request without a body is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class _Stream(EventSourceResponse):

@@ -5,8 +5,8 @@ import base64
 import binascii
 import re
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
-from typing import Literal, NamedTuple, NotRequired
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from typing import Any, Literal, NamedTuple, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -67,16 +67,22 @@ async def viewer_for(
     return Viewer(user_id, ClientId(client_id if client_id is not None else ""), spaces, types)
 
 
-async def changes(services: Services, viewer: Viewer, cursor: Cursor, *, limit: int, wait_s: float) -> Changes:
-    """The next page after the cursor; where there is nothing yet, the wait for it is at most `wait_s`."""
+async def changes(
+    services: Services, viewer: Viewer, cursor: Cursor, *, limit: int, wait_s: float, gone: asyncio.Future[None]
+) -> Changes:
+    """The next page after the cursor; where there is nothing yet, the wait for it is at most `wait_s`.
+
+    Args:
+        gone: done once nobody waits for the answer any more.
+    """
     deadline_s = monotonic_s() + wait_s
     page = await services.feed.page(viewer, cursor, limit=limit)
     resets = page.resets
     while not page.updates and not resets:
         if not page.has_more:
-            if monotonic_s() >= deadline_s or services.connections.is_draining:
+            if monotonic_s() >= deadline_s or services.connections.is_draining or gone.done():
                 break
-            await _something_new(services, viewer, page.cursor, deadline_s)
+            await _something_new(services, viewer, page.cursor, deadline_s, gone)
         page = await services.feed.page(viewer, page.cursor, limit=limit)
         resets = page.resets
     answer: Changes = {
@@ -98,6 +104,7 @@ async def events(services: Services, viewer: Viewer, cursor: Cursor, *, until: M
     meanwhile is not told from the page either.
     """
     announced = False
+    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # who is gone takes no further event
     while not services.connections.is_draining and now_ms() < until:
         places = await services.feed.memberships.of(viewer.user_id)
         page = await services.feed.page(viewer, cursor, limit=STREAM_PAGE)
@@ -117,18 +124,20 @@ async def events(services: Services, viewer: Viewer, cursor: Cursor, *, until: M
                     text = format_cursor(cursor)
                     yield Event("caught_up", {"type": "caught_up", "cursor": text}, text)
                 remaining_s = max(0, until - now_ms()) / 1_000
-                await _something_new(services, viewer, cursor, monotonic_s() + remaining_s)
+                await _something_new(services, viewer, cursor, monotonic_s() + remaining_s, never)
 
 
 def _is_current(services: Services, viewer: Viewer, places: Places) -> bool:
     return services.feed.memberships.cached(viewer.user_id) is places
 
 
-async def _something_new(services: Services, viewer: Viewer, cursor: Cursor, deadline_s: float) -> None:
-    """Return when something was committed after the cursor that may concern the reader, or nothing comes any more."""
-    stop = asyncio.ensure_future(services.connections.draining.wait())
+async def _something_new(
+    services: Services, viewer: Viewer, cursor: Cursor, deadline_s: float, gone: asyncio.Future[None]
+) -> None:
+    """Return when something was committed after the cursor that may concern the reader, or nobody waits any more."""
+    stop = asyncio.ensure_future(_either(services.connections.draining.wait(), gone))
     try:
-        while cursor.seq >= services.feed.head.head_seq and not services.connections.is_draining:
+        while cursor.seq >= services.feed.head.head_seq and not stop.done():
             remaining_s = deadline_s - monotonic_s()
             if remaining_s <= 0:
                 return
@@ -139,6 +148,15 @@ async def _something_new(services: Services, viewer: Viewer, cursor: Cursor, dea
             await services.hub.wait_for_change(spaces, timeout_s=remaining_s, end=stop)
     finally:
         stop.cancel()
+
+
+async def _either(draining: Awaitable[object], gone: asyncio.Future[None]) -> None:
+    drains: asyncio.Future[object] = asyncio.ensure_future(draining)
+    ends: set[asyncio.Future[Any]] = {drains, gone}
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        drains.cancel()
 
 
 # --- all entities, type by type ------------------------------------------------------------------------------------

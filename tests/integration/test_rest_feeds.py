@@ -141,6 +141,18 @@ class TestLongPoll:
         told = await asyncio.wait_for(poll, TIMEOUT_S)
         assert told["changes"] == []
 
+    async def test_ends_with_its_client_and_gives_its_place_up(
+        self, server: RunningServer, api: httpx.AsyncClient
+    ) -> None:
+        start = (await changes(api))["cursor"]
+        async with rest_client(server) as hurried:
+            poll = asyncio.create_task(changes(hurried, cursor=start, wait=25))
+            await waiting(server)
+            poll.cancel()
+        async with asyncio.timeout(TIMEOUT_S):
+            while len(server.services.connections) or server.services.hub._waiters:
+                await asyncio.sleep(0)
+
     async def test_is_no_longer_than_allowed(self, api: httpx.AsyncClient) -> None:
         problem = failed(await api.get("/api/sync/changes", params={"wait": 26}), 400, "VALIDATION_ERROR")
         assert problem["details"] == {"field": "wait", "problem": "must be at most 25.0", "in": "query"}

@@ -102,6 +102,13 @@ class TestLists:
         assert settings.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
 
 
+class TestVariablesOfTheClient:
+    def test_may_be_set_in_the_same_shell(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SYNC_CLIENT_URL", "ws://localhost:3000")
+
+        assert load_settings().port == 3000
+
+
 class TestUnknownVariable:
     def test_is_named_with_its_nearest_neighbour(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SYNC_PROT", "4000")
