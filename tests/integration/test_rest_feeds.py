@@ -149,9 +149,8 @@ class TestLongPoll:
             poll = asyncio.create_task(changes(hurried, cursor=start, wait=25))
             await waiting(server)
             poll.cancel()
-        async with asyncio.timeout(TIMEOUT_S):
-            while len(server.services.connections) or server.services.hub._waiters:
-                await asyncio.sleep(0)
+        await eventually(partial(_nobody_is_open, server))
+        assert not server.services.hub._waiters
 
     async def test_is_no_longer_than_allowed(self, api: httpx.AsyncClient) -> None:
         problem = failed(await api.get("/api/sync/changes", params={"wait": 26}), 400, "VALIDATION_ERROR")
