@@ -40,7 +40,7 @@ def run(title: str, benchmark: Benchmark, extent: Extent) -> None:
     """Run a benchmark in a directory of its own (TMPDIR chooses the disk) and print its figures as they come."""
     with tempfile.TemporaryDirectory(prefix="sync-bench-") as name:
         print_heading(title, Path(name))
-        print(f"  {'':<58} {'server':>11} {'raw':>11} {'ratio':>6}  {'unit':<14} target")
+        print(f"  {'':<58} {'measured':>11} {'raw':>11} {'ratio':>6}  {'unit':<14} target")
         for figure in benchmark(extent, Path(name)):
             print(_line(figure), flush=True)
 

@@ -39,7 +39,7 @@ from sync_client.events import (
 )
 from sync_client.frames import Message
 from sync_client.ladder import Ladder, LinkKind
-from sync_client.links.api import Api, http_client
+from sync_client.links.api import Api
 from sync_client.links.http import HttpLink
 from sync_client.links.port import Address, Link, LinkLostError
 from sync_client.links.websocket import WebSocketLink
@@ -91,8 +91,7 @@ class Engine:
         self._profile = profile._replace(info=_info(), can_renew=callable(token))
         self._codec = codec
         self._changed = changed
-        self._http = http_client()
-        self._api = Api(address.http, self._http)
+        self._api = Api(address.http)
         self._inbox: asyncio.Queue[tuple[_Session | None, Input]] = asyncio.Queue(INBOX)
         self._answers: deque[Input] = deque()
         self._wake = asyncio.Event()
@@ -119,7 +118,7 @@ class Engine:
             for task in self._following:
                 task.cancel()
             await asyncio.gather(*self._following, *self._closing, return_exceptions=True)
-            await self._http.aclose()
+            await self._api.close()
 
     def tell(self, event: Start | Stop) -> None:
         """Hand the machine an event from outside."""
@@ -273,7 +272,7 @@ class Engine:
 
     async def _loaded(self, after: int) -> Loaded:
         operations = await self._store.run(partial(views.waiting, after=after, limit=LOAD_PAGE))
-        return Loaded(operations, len(operations) < LOAD_PAGE)
+        return Loaded(after, operations, len(operations) < LOAD_PAGE)
 
     async def _conflicts(self, session: _Session) -> None:
         """Bring the list of conflicts up to date; what is missed here comes with the next connection."""

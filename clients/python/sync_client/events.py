@@ -57,8 +57,9 @@ class Written(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """The answer to `Load`; `is_end` where nothing is behind these."""
+    """The answer to `Load(after)`; `is_end` where nothing is behind these."""
 
+    after: int
     operations: list[Operation]
     is_end: bool
 

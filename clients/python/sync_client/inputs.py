@@ -42,14 +42,18 @@ def checked_fields(given: Fields, named: Fields) -> Json:
     if "id" in fields:
         raise InvalidInputError("id", "is no field; name the id of a new entity with entity_id")
     for name, value in fields.items():
-        if not isinstance(name, str) or not name or '"' in name:
-            raise InvalidInputError(repr(name), "must be a name of a field: text without quotes")
+        _check_name(name)
         _check_numbers(name, value)
     try:
         plain: Json = msgspec.json.decode(msgspec.json.encode(fields))
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise InvalidInputError("fields", f"must be JSON: {error}") from None
     return plain
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name or '"' in name or "\\" in name:
+        raise InvalidInputError(repr(name), "must be a name of a field: text without quotes and backslashes")
 
 
 def _check_numbers(name: str, value: Any) -> None:
@@ -72,7 +76,8 @@ def checked_strategy(strategy: str | None) -> str | None:
 
 def checked_query(entity_type: str, where: Mapping[str, Scalar], *, order_by: str | None, limit: int | None) -> Query:
     for name, value in where.items():
-        if '"' in name or not isinstance(value, (str, int, float, bool, type(None))):
+        _check_name(name)
+        if not isinstance(value, (str, int, float, bool, type(None))):
             raise InvalidInputError(name, "must be compared with text, a number, a boolean or None")
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
             raise InvalidInputError(name, "must be compared with a number of 64 bits")
@@ -80,7 +85,7 @@ def checked_query(entity_type: str, where: Mapping[str, Scalar], *, order_by: st
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         raise InvalidInputError("limit", "must be a number from 0 up")
     field = order_by.removeprefix("-") if order_by is not None else None
-    if field is not None and (not field or '"' in field):
-        raise InvalidInputError("order_by", "must name a field, with - before it for the other direction")
+    if field is not None:
+        _check_name(field)
     descending = order_by is not None and order_by.startswith("-")
     return Query(checked_type(entity_type), tuple(where.items()), field, descending, limit)

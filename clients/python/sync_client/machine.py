@@ -312,7 +312,7 @@ class Machine:
                 return [Apply(partial(replica.complete, cursor=frame.cursor)), *self._synced()]
             case Results():
                 self.rows_told += len(frame.updates) if self._uploads.is_plain else 0
-                return [*self._uploads.results(frame, now), *self._synced()]
+                return [*self._uploads.results(frame, now, cursor=self.cursor), *self._synced()]
             case Failure():
                 return self._failure(frame, now)
             case ConflictOpened():

@@ -72,13 +72,15 @@ class Supervisor:
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stale = asyncio.Event()
         self._saved_gist: object = None
+        self._trouble: str | None = None
+        """Why this process does not sync although it should, until it tries again."""
 
     async def open(self, *, connect: bool) -> None:
         """
         Raises:
             StoreError: the store cannot be used.
         """
-        await self.store.run(self._prepare)
+        await self.store.run(_named)
         await self._refresh()
         work: list[Awaitable[None]] = [self._keep_status()]
         if self.store.path is not None:
@@ -138,9 +140,14 @@ class Supervisor:
                 self._engine = self._make(profile=profile, resume=resume, changed=self._changed)
                 await self._engine.run()
             except StoreError as error:
-                _log.error("the store failed: %s", error)
+                self._trouble = str(error)
+            except Exception as error:  # noqa: BLE001  a client that syncs no more must say so, and try again
+                _log.exception("syncing failed")
+                self._trouble = f"syncing failed ({type(error).__name__}) and is tried again; the log says more"
             self._engine = None
+            self._is_stale.set()
             await asyncio.sleep(AGAIN_S)
+            self._trouble = None
 
     async def _look(self) -> None:
         """Hear of what other processes on the store write."""
@@ -156,8 +163,10 @@ class Supervisor:
         while True:
             await self._is_stale.wait()
             self._is_stale.clear()
-            with contextlib.suppress(StoreError):
+            try:
                 await self._refresh()
+            except StoreError as error:
+                self._show(replace(self.status, state=LinkState.OFFLINE, link=None, problem=str(error)))
             await asyncio.sleep(STATUS_S)
 
     async def _refresh(self) -> None:
@@ -169,11 +178,15 @@ class Supervisor:
             if self._lease.is_free() and shown.state is not LinkState.OFFLINE:
                 since = self.status.since if self.status.state is LinkState.OFFLINE else datetime.now(UTC)
                 shown = replace(shown, state=LinkState.OFFLINE, since=since, link=None, progress=None, problem=None)
+            shown = replace(shown, problem=self._trouble or shown.problem)
         shown = replace(shown, is_syncing_here=engine is not None)
         if shown.state is not self.status.state and engine is not None:
             shown = replace(shown, since=datetime.now(UTC))
         status = await self.store.run(partial(_counted, shown=shown))
         await self._save(status)
+        self._show(status)
+
+    def _show(self, status: Status) -> None:
         if status != self.status:
             self.status = status
             self.status_moved.fire()
@@ -187,16 +200,12 @@ class Supervisor:
             text = msgspec.json.encode(status).decode()
             await self.store.run(lambda tables: tables.save_value(_STATUS, text))
 
-    def _prepare(self, tables: Tables) -> None:
-        """Name the client, once; who hears of something else than before needs it from the beginning."""
-        if tables.value(_CLIENT_ID) is None:
-            tables.save_value(_CLIENT_ID, new_id())
+    def _resume(self, tables: Tables) -> tuple[Profile, Resume]:
+        """What the store knows; who hears of something else than the last one needs it from the beginning."""
         scope = msgspec.json.encode(self._scope).decode()
         if tables.value(_SCOPE) not in {None, scope}:
             replica.forget_cursor(tables)
         tables.save_value(_SCOPE, scope)
-
-    def _resume(self, tables: Tables) -> tuple[Profile, Resume]:
         profile = Profile(tables.value(_CLIENT_ID) or "", *self._scope)
         resume = Resume(
             tables.value(views.CURSOR), tables.value(views.OWNER), tables.value(views.SYNCED_AT),
@@ -218,6 +227,12 @@ def _of_machine(machine: Machine, synced_at: datetime | None, before: Status) ->
         link=machine.kind.value if state in {LinkState.CATCHING_UP, LinkState.LIVE} else None,
         problem=machine.problem if state in {LinkState.OFFLINE, LinkState.STOPPED} else None,
     )
+
+
+def _named(tables: Tables) -> None:
+    """Give the client its name, once and for ever."""
+    if tables.value(_CLIENT_ID) is None:
+        tables.save_value(_CLIENT_ID, new_id())
 
 
 def _saved(tables: Tables) -> Status:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 from sync_client import replica
-from sync_client.batches import Picker, wire_form
+from sync_client.batches import Batch, Picker, wire_form
 from sync_client.events import Apply, AskToken, Effect, Load, Loaded, Send
 from sync_client.frames import Failure, Limits, Message, Result, Results, Update
 from sync_client.pauses import pause
@@ -18,9 +18,15 @@ REPLY_S = 60.0
 
 
 class _Request(NamedTuple):
-    """What is under way. `reads` are acknowledged operations by the id under which their entity is read."""
+    """What is under way.
+
+    Attributes:
+        end: the place in the queue of its last operation.
+        reads: acknowledged operations, by the id under which their entity is read.
+    """
 
     message_id: str
+    end: int
     operations: list[Operation]
     reads: dict[str, Operation]
     is_atomic: bool
@@ -62,6 +68,9 @@ class Uploads:
         self._asks_for_more = is_plain
         self._request: _Request | None = None
         self._picker: Picker | None = None
+        self._look_at = 0
+        self._ahead: Loaded | None = None
+        """What is behind the request under way, read while the server works on it."""
         self._must_look = True
         self._pause_until = 0.0
         self._failures = 0
@@ -100,22 +109,27 @@ class Uploads:
         self._must_look = False
         held = {operation_id for operation_id, hold in self._holds.items() if hold.until > now}
         self._picker = Picker(held, self._limits, limit=self._limit, is_plain=self.is_plain)
+        self._look_at = 0
         return [Load(0)]
 
     def loaded(self, loaded: Loaded, now: float, *, cursor: str | None) -> list[Effect]:
         """Send the next batch of what was found; look further where all of it has to wait."""
         picker = self._picker
-        if picker is None:
+        if self._request is not None and loaded.after == self._request.end:
+            self._ahead = loaded
+            return []
+        if picker is None or loaded.after != self._look_at:
             return []
         batch = picker.batch(loaded.operations)
         if not batch.operations and batch.unsendable is None and not loaded.is_end:
-            return [Load(loaded.operations[-1].position)]
+            self._look_at = loaded.operations[-1].position
+            return [Load(self._look_at)]
         self._picker = None
         if batch.unsendable is not None:
             self._must_look = True
             return [self._refuse(*batch.unsendable), *self.look(now)]
         if batch.operations or self._asks_for_more:
-            return [self._sync(batch.operations, now, cursor, is_atomic=batch.is_atomic)]
+            return self._sync(batch, now, cursor)
         # what was due and is not in the queue has ended otherwise
         self._holds = {one: hold for one, hold in self._holds.items() if hold.until > now}
         return self.look(now)
@@ -126,7 +140,7 @@ class Uploads:
 
     # --- replies ---------------------------------------------------------------------------------------------------
 
-    def results(self, reply: Results, now: float) -> list[Effect]:
+    def results(self, reply: Results, now: float, *, cursor: str | None) -> list[Effect]:
         """Settle what was answered; hold back what may succeed later; go on."""
         if self.is_plain:
             reply = reply._replace(updates=self.told(reply.updates))
@@ -134,15 +148,27 @@ class Uploads:
         else:
             reply = reply._replace(updates=[], resets=[])  # the subscription tells them
         at = self._now_text()
-        effects: list[Effect] = [Apply(partial(replica.settle, reply=reply, is_plain=self.is_plain, at=at))]
+        settle = Apply(partial(replica.settle, reply=reply, is_plain=self.is_plain, at=at))
         self._asks_for_more = self.is_plain and reply.has_more
         request = self._request
-        if request is not None and reply.message_id in {request.message_id, None}:
-            self._request, self._failures, self._must_look = None, 0, True
-            self._limit = min(self._limit * 2, self._limits.max_operations)
-            effects += self._gone(request, reply.results)
-            effects += self._hold_unfinished(request, reply.results, now)
-        return [*effects, *self.look(now)]
+        if request is None or reply.message_id not in {request.message_id, None}:
+            return [settle]
+        self._request, self._failures, self._must_look = None, 0, True
+        self._limit = min(self._limit * 2, self._limits.max_operations)
+        following = self._hold_unfinished(request, reply.results, now)
+        sent = self._go_on(reply, now, cursor)
+        return [*sent, settle, *self._gone(request, reply.results), *following, *self.look(now)]
+
+    def _go_on(self, reply: Results, now: float, cursor: str | None) -> list[Effect]:
+        """Send what was read ahead before the results are stored, so that the server need not wait for that.
+
+        Only where everything went well: what is held back, or was given another id, may concern what follows.
+        """
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or self._holds or self.is_plain or not all(result.success for result in reply.results):
+            return []
+        batch = Picker(set(), self._limits, limit=self._limit, is_plain=False).batch(ahead.operations)
+        return self._sync(batch, now, cursor) if batch.operations else []
 
     def failure(self, failure: Failure, now: float) -> list[Effect] | None:
         """A request failed as a whole: later, in smaller parts, or never. None if the failure is of something else."""
@@ -153,7 +179,7 @@ class Uploads:
         if not failure.is_retryable and (request.operations or request.reads):
             effects = self.blame(failure.problem)
             return effects + self.look(now)
-        self._request = None
+        self._request = self._ahead = None
         self._limit = max(1, len(request.operations) // 2)
         self._pause_until = now + pause(self._failures, chance=self._chance(), at_least_s=failure.retry_after_s)
         self._failures += 1
@@ -164,7 +190,7 @@ class Uploads:
 
     def blame(self, problem: Problem) -> list[Effect]:
         """What the server will never take: the halves of the request are tried, down to what is at fault."""
-        request, self._request = self._request, None
+        request, self._request, self._ahead = self._request, None, None
         if request is None:
             return []
         if len(request.operations) > 1 and not request.is_atomic:
@@ -205,7 +231,9 @@ class Uploads:
 
     # --- the request -----------------------------------------------------------------------------------------------
 
-    def _sync(self, operations: Sequence[Operation], now: float, cursor: str | None, *, is_atomic: bool) -> Send:
+    def _sync(self, batch: Batch, now: float, cursor: str | None) -> list[Effect]:
+        """Send a batch, and read what is behind it meanwhile."""
+        operations, is_atomic = batch.operations, batch.is_atomic
         message_id = self._new_id()
         sent = [operation for operation in operations if operation.acknowledged is None]
         reads = {
@@ -213,7 +241,8 @@ class Uploads:
             for number, operation in enumerate(operations)
             if operation.acknowledged is not None
         }
-        self._request = _Request(message_id, sent, reads, is_atomic, now + REPLY_S)
+        end = operations[-1].position if operations else 0
+        self._request = _Request(message_id, end, sent, reads, is_atomic, now + REPLY_S)
         state: Json = {"client_id": self._client_id, "pending_operations": len(sent)}
         data: Json = {
             "request_id": message_id, "client_id": self._client_id, "client_state": state,
@@ -231,7 +260,7 @@ class Uploads:
             state["cursor"] = cursor
             data["entity_types"] = []  # the subscription tells what others did
         message: Message = {"type": "sync", "message_id": message_id, "timestamp": self._now_text(), "data": data}
-        return Send(message)
+        return [Send(message), *([Load(end)] if operations and not self.is_plain else [])]
 
     def _read(self, operation: Operation, read_id: str) -> Json:
         read = Operation(

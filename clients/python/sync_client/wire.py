@@ -92,7 +92,10 @@ class _Json(Codec):
 
     def text(self, raw: Raw) -> str | None:
         data = bytes(raw)
-        return data.decode() if data != b"null" else None
+        if data == b"null":
+            return None
+        # escapes are undone, so that a field is found by its name however a server wrote it
+        return (msgspec.json.encode(msgspec.json.decode(data)) if b"\\u" in data else data).decode()
 
     def _told(self, data: bytes | str) -> Told:
         return self._decoder.decode(data)

@@ -1,5 +1,6 @@
 """What the client asks over HTTP, whichever link it has (docs/rest.md)."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,16 +20,29 @@ MOST_CONFLICT_PAGES = 100
 
 
 class Api:
-    """Requests with the newest token. A failed one raises `LinkLostError`."""
+    """Requests with the newest token. The HTTP client is made when it is first needed."""
 
-    def __init__(self, url: str, http: httpx.AsyncClient) -> None:
+    def __init__(self, url: str) -> None:
         self._url = url
-        self.http = http
+        self._http: httpx.AsyncClient | None = None
+        self._making = asyncio.Lock()
         self.token = ""
 
-    def request(self, method: str, path: str, **options: Any) -> httpx.Request:
+    async def send(self, method: str, path: str, *, stream: bool = False, **options: Any) -> httpx.Response:
+        """
+        Raises:
+            httpx.HTTPError: there is no answer.
+        """
+        async with self._making:
+            if self._http is None:
+                self._http = await asyncio.to_thread(_http_client)  # it reads certificates
         headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
-        return self.http.build_request(method, f"{self._url}{path}", headers=headers, **options)
+        request = self._http.build_request(method, f"{self._url}{path}", headers=headers, **options)
+        return await self._http.send(request, stream=stream)
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.aclose()
 
     async def get(self, path: str, query: Mapping[str, str | int] | None = None) -> bytes:
         """
@@ -36,7 +50,7 @@ class Api:
             LinkLostError
         """
         try:
-            response = await self.http.send(self.request("GET", path, params=query))
+            response = await self.send("GET", path, params=query)
         except httpx.HTTPError as error:
             raise LinkLostError(unreachable(error)) from None
         if response.status_code != _OK:
@@ -68,8 +82,7 @@ class Api:
         return found
 
 
-def http_client() -> httpx.AsyncClient:
-    """The client that all requests of one `SyncClient` share."""
+def _http_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(
         timeout=httpx.Timeout(OPEN_S, read=60.0), headers={"User-Agent": "sync-client"}, follow_redirects=False
     )

@@ -97,8 +97,7 @@ class HttpLink:
     async def _events(self, cursor: str | None, query: dict[str, str]) -> AsyncIterator[Frame]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": cursor} if cursor is not None else {})
         timeout = httpx.Timeout(OPEN_S, read=SILENCE_S)
-        request = self._api.request("GET", "/events", params=query, headers=headers, timeout=timeout)
-        response = await self._api.http.send(request, stream=True)
+        response = await self._api.send("GET", "/events", stream=True, params=query, headers=headers, timeout=timeout)
         try:
             if response.status_code != _OK:
                 raise LinkLostError(refused(response))
@@ -120,7 +119,7 @@ class HttpLink:
     async def _sync(self, message: Message) -> None:
         message_id = message["message_id"]
         try:
-            response = await self._api.http.send(self._api.request("POST", "/sync", json=message["data"]))
+            response = await self._api.send("POST", "/sync", json=message["data"])
         except httpx.HTTPError:
             await self._put(_unavailable(message_id, None))
             return

@@ -146,11 +146,14 @@ def _answer(outcomes: list[_Outcome]) -> None:
 
 def _attempt(connection: sqlite3.Connection, tables: SqliteTables, job: _Job) -> tuple[Any, BaseException | None]:
     connection.execute("SAVEPOINT job")
-    answer, problem = None, None
+    answer: Any = None
+    problem: BaseException | None = None
     try:
         answer = job.call(tables)
     except sqlite3.OperationalError:
         raise  # the disk is full, say: none of the jobs can be committed
+    except StopIteration as error:  # a future cannot carry it
+        problem = RuntimeError(f"a step ended by {error!r}")
     except BaseException as error:  # noqa: BLE001  whatever it is, it belongs to who asked
         problem = error
     if job.discard or problem is not None:

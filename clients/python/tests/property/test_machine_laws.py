@@ -197,7 +197,7 @@ class MachineLaws(RuleBasedStateMachine):
     def loaded(self) -> None:
         after = self.loads.pop()
         operations = views.waiting(self.tables, after=after, limit=4)
-        self.tell(Loaded(operations, len(operations) < 4))
+        self.tell(Loaded(after, operations, len(operations) < 4))
 
     @precondition(lambda self: self.under_way is not None)
     @rule(data=st.data())

@@ -75,7 +75,7 @@ class Shell:
                 self.sent.append(effect.message)
             if isinstance(effect, Load):
                 operations = views.waiting(self.tables, after=effect.after, limit=1_000)
-                self.tell(Loaded(operations, is_end=True))
+                self.tell(Loaded(effect.after, operations, is_end=True))
         return effects
 
     def connect(self, greeting: Greeting = WELCOME) -> "Shell":
@@ -271,6 +271,23 @@ class TestARequest:
         assert shell.asked == ["o1"]
         shell.hear(reply(applied(create("o1"), 1, {}), message_id=shell.request["message_id"]))
         assert shell.asked == ["o2"]
+
+    def test_is_followed_by_the_next_before_its_results_are_stored(self) -> None:
+        shell = Shell().connect(WELCOME._replace(limits=Limits(max_operations=2)))
+        shell.write(*(create(f"o{n}", f"n{n}") for n in range(5)))
+        results = [applied(create(one, one), 1, {}) for one in shell.asked]
+        shell.done.clear()
+        shell.hear(reply(*results, message_id=shell.request["message_id"]))
+        assert [type(one) for one in shell.done[:3]] == [Send, Load, Apply]
+        assert shell.asked == ["o2", "o3"]
+
+    def test_is_not_followed_in_haste_where_something_failed(self) -> None:
+        """B1, B2: what is behind may name what is held back."""
+        shell = Shell().connect(WELCOME._replace(limits=Limits(max_operations=2)))
+        shell.write(create("o0", "a"), create("o1", "b"), create("o2", "c", refers="a"), create("o3", "d"))
+        results = [refused(create("o0", "a"), "SYNC_ERROR"), applied(create("o1", "b"), 1, {})]
+        shell.hear(reply(*results, message_id=shell.request["message_id"]))
+        assert shell.asked == ["o3"]
 
     def test_holds_back_what_failed_and_lets_others_go(self) -> None:
         """M7"""
