@@ -7,7 +7,7 @@ from typing import Any
 import httpx2 as httpx
 
 from sync_client.events import Lost
-from sync_client.links.port import OPEN_S, LinkLostError
+from sync_client.links.port import MAX_FRAME_BYTES, OPEN_S, LinkLostError
 from sync_client.links.websocket import seconds
 from sync_client.replies import checksum_reply, conflicts_reply, spaces_reply
 from sync_client.values import Conflict, WireId
@@ -28,8 +28,9 @@ class Api:
         self._making = asyncio.Lock()
         self.token = ""
 
-    async def send(self, method: str, path: str, *, stream: bool = False, **options: Any) -> httpx.Response:
-        """
+    async def stream(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request; its answer's body is still to be read, and the answer to be closed.
+
         Raises:
             httpx.HTTPError: there is no answer.
         """
@@ -38,7 +39,24 @@ class Api:
                 self._http = await asyncio.to_thread(_http_client)  # it reads certificates
         headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
         request = self._http.build_request(method, f"{self._url}{path}", headers=headers, **options)
-        return await self._http.send(request, stream=stream)
+        return await self._http.send(request, stream=True)
+
+    async def fetch(self, method: str, path: str, **options: Any) -> tuple[httpx.Response, bytes]:
+        """An answer with its body.
+
+        Raises:
+            httpx.HTTPError: there is none, or it is larger than a server's may be.
+        """
+        response = await self.stream(method, path, **options)
+        body = bytearray()
+        try:
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_FRAME_BYTES:
+                    raise httpx.DecodingError("the answer is too large", request=response.request)
+        finally:
+            await response.aclose()
+        return response, bytes(body)
 
     async def close(self) -> None:
         if self._http is not None:
@@ -50,12 +68,12 @@ class Api:
             LinkLostError
         """
         try:
-            response = await self.send("GET", path, params=query)
+            response, body = await self.fetch("GET", path, params=query)
         except httpx.HTTPError as error:
             raise LinkLostError(unreachable(error)) from None
         if response.status_code != _OK:
             raise LinkLostError(refused(response))
-        return response.content
+        return body
 
     async def owner(self) -> WireId | None:
         """Whose token it is."""

@@ -97,7 +97,7 @@ class HttpLink:
     async def _events(self, cursor: str | None, query: dict[str, str]) -> AsyncIterator[Frame]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": cursor} if cursor is not None else {})
         timeout = httpx.Timeout(OPEN_S, read=SILENCE_S)
-        response = await self._api.send("GET", "/events", stream=True, params=query, headers=headers, timeout=timeout)
+        response = await self._api.stream("GET", "/events", params=query, headers=headers, timeout=timeout)
         try:
             if response.status_code != _OK:
                 raise LinkLostError(refused(response))
@@ -119,15 +119,15 @@ class HttpLink:
     async def _sync(self, message: Message) -> None:
         message_id = message["message_id"]
         try:
-            response = await self._api.send("POST", "/sync", json=message["data"])
+            response, body = await self._api.fetch("POST", "/sync", json=message["data"])
         except httpx.HTTPError:
             await self._put(_unavailable(message_id, None))
             return
         if response.status_code == _OK:
-            await self._put(sync_reply(response.content, message_id))
+            await self._put(sync_reply(body, message_id))
             return
         retry_after_s = seconds(response.headers.get("Retry-After"))
-        failure = error_reply(response.content, message_id, retry_after_s)
+        failure = error_reply(body, message_id, retry_after_s)
         await self._put(failure if failure is not None else _unavailable(message_id, retry_after_s))
 
 

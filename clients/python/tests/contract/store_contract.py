@@ -181,6 +181,19 @@ class StoreContract:
 
         await store.run(step)
 
+    async def test_the_queue_keeps_its_order_when_a_step_is_undone(self, store: Store) -> None:
+        def step(tables: Tables) -> None:
+            tables.dequeue(["o1"])
+            tables.replace_operations([create("o2", "renamed")])
+            tables.enqueue([create("o4", "d")])
+            raise FakeError
+
+        await store.run(lambda tables: tables.enqueue([create("o1"), create("o2", "b"), create("o3", "c")]))
+        before = await store.run(lambda tables: tables.queue(after=0, limit=None))
+        with pytest.raises(FakeError):
+            await store.run(step)
+        assert await store.run(lambda tables: tables.queue(after=0, limit=None)) == before
+
     async def test_positions_are_never_used_again(self, store: Store) -> None:
         def step(tables: Tables) -> None:
             tables.enqueue([create("o1")])

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sync_client import LinkState, NoLongerThereError
+from sync_client import LinkState, NoLongerThereError, supervisor
 
 from clients.python.tests.apps import BOUND_S, client_of, status_that, titles, until
 from clients.python.tests.proxy import Proxy, running_proxy
@@ -99,13 +99,19 @@ class TestTheStatus:
             assert again.last_synced_at is not None
             assert again.since >= live.since
 
-    async def test_of_a_first_sync_has_its_progress(self, server: RunningServer) -> None:
+    async def test_of_a_first_sync_has_its_progress(
+        self, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(supervisor, "STATUS_S", 0)
         async with server.client("1", "filler") as filler:
-            for start in range(0, 3_000, 500):
+            for start in range(0, 5_000, 500):
                 await filler.sync(*(create(f"op_{n}", title=f"n{n}") for n in range(start, start + 500)))
         async with client_of(server.http_url) as notes:
             seen = [status async for status in _until_live(notes)]
-            assert len(await notes.query("note")) == 3_000
+            assert len(await notes.query("note")) == 5_000
+        rows = [status.progress.rows for status in seen if status.progress is not None]
+        assert rows == sorted(rows)
+        assert rows[-1] > 0
         assert all(status.progress is None for status in seen if status.state is not LinkState.CATCHING_UP)
 
 
