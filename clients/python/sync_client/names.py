@@ -17,9 +17,15 @@ text, is kept under its type and under this one."""
 _MADE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def rename(tables: Tables, results: Sequence[Result]) -> None:
-    """Where the server made ids of its own: what names the entities here is told the new ones."""
-    known = tables.operations([result.operation_id for result in results])
+def rename(tables: Tables, results: Sequence[Result], known: Mapping[str, Operation]) -> bool:
+    """Where the server made ids of its own: what names the entities here is told the new ones.
+
+    Args:
+        known: the operations of the results that are in the queue.
+
+    Returns:
+        Whether there were any.
+    """
     names = {
         known[result.operation_id].key: result.key
         for result in results
@@ -27,7 +33,7 @@ def rename(tables: Tables, results: Sequence[Result]) -> None:
         if result.key != known[result.operation_id].key
     }
     if not names:
-        return
+        return False
     queue = tables.queue(after=0, limit=None)
     ids = {made.entity_id: format_id(named.entity_id) for made, named in names.items()}
     renamed = [(old, new) for old in queue if (new := _with_ids(old, names, ids)) != old]
@@ -45,6 +51,7 @@ def rename(tables: Tables, results: Sequence[Result]) -> None:
         if operation != one.operation
     )
     redraw(tables, before, before.rows, "remote")
+    return True
 
 
 def _with_ids(operation: Operation, names: Mapping[Key, Key], ids: Mapping[str, WireId]) -> Operation:

@@ -109,8 +109,10 @@ def settle(tables: Tables, reply: Results, *, is_plain: bool, at: str) -> None:
         at: now, RFC 3339.
     """
     results = [result for result in reply.results if not _is_for_later(result)]
-    rename(tables, results)
-    known = tables.operations([result.operation_id for result in results])
+    ids = [result.operation_id for result in results]
+    known = tables.operations(ids)
+    if rename(tables, results, known):
+        known = tables.operations(ids)
     ended = [(known.get(result.operation_id), result) for result in results]
     _refuse_rejected(tables, ended, reply.conflicts, at)
     tables.save_conflicts(reply.conflicts)
