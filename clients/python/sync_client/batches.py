@@ -47,7 +47,7 @@ class Picker:
     """
 
     def __init__(self, held: Collection[str], limits: Limits, *, limit: int, is_plain: bool) -> None:
-        self._held = held
+        self.held = held
         self._room = limits.max_message_bytes - ENVELOPE_BYTES
         self._most = min(limit, limits.max_operations)
         self._limits = limits
@@ -65,7 +65,7 @@ class Picker:
             is_whole = group[0].group is not None and not self._is_plain
             index += len(group)
             names = set().union(*map(names_of, group))
-            if any(one.operation_id in self._held for one in group) or not names.isdisjoint(self._blocked):
+            if any(one.operation_id in self.held for one in group) or not names.isdisjoint(self._blocked):
                 self._blocked.update(one.entity_id for one in group)
                 continue
             if picked and (is_whole or (self._is_plain and not names.isdisjoint(touched))):

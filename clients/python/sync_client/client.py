@@ -11,14 +11,18 @@ from typing import Any, Literal, Self, TypeVar
 
 from sync_client import changes, replica, views, writing
 from sync_client.engine import Engine, Token, new_id, now_text
-from sync_client.errors import ClosedError, InvalidInputError
+from sync_client.errors import ClosedError, InvalidInputError, NoLongerThereError
 from sync_client.inputs import (
+    checked_choice,
     checked_fields,
     checked_key,
+    checked_names,
     checked_new_id,
     checked_query,
+    checked_some,
     checked_strategy,
     checked_type,
+    user_named_by,
 )
 from sync_client.ladder import LinkKind
 from sync_client.links.port import LinkLostError, parse_address
@@ -38,7 +42,7 @@ from sync_client.values import (
     Status,
     WireId,
 )
-from sync_client.wire import JSON, MESSAGE_PACK
+from sync_client.wire import CODECS
 from sync_client.writing import Intent, Stamp
 
 T = TypeVar("T")
@@ -57,6 +61,8 @@ class SyncClient:
         token: a JSON Web Token, or a function, plain or async, that gives one; it is called again when one ends.
         store: a file, which other processes may open as well; `None` keeps everything in memory, and a
             `Store` is used as it is.
+        user_id: whose token it is, where a function gives it and that is known: a store of another user is then refused
+            when it is opened, and not only when the server says so.
         spaces: hear of these spaces alone; None is all of the user's.
         entity_types: hear of these types alone.
         codec: how messages are written.
@@ -75,6 +81,7 @@ class SyncClient:
         *,
         token: Token,
         store: str | Path | Store | None = None,
+        user_id: str | int | None = None,
         spaces: Sequence[str] | None = None,
         entity_types: Sequence[str] | None = None,
         codec: Literal["json", "msgpack"] = "json",
@@ -87,14 +94,17 @@ class SyncClient:
             raise InvalidInputError("token", "must be a JSON Web Token, or a function that gives one")
         self._token = token
         self._store_at = store
-        self._spaces = tuple(spaces) if spaces is not None else None
-        self._entity_types = tuple(map(checked_type, entity_types)) if entity_types is not None else None
-        self._codec = {"json": JSON, "msgpack": MESSAGE_PACK}[codec]
-        self._links = [LinkKind(link) for link in links]
+        self._user_id = str(user_id) if user_id is not None else user_named_by(token)
+        self._spaces = checked_names("spaces", spaces)
+        self._entity_types = checked_names("entity_types", entity_types)
+        self._codec = CODECS[f"sync.v1.{checked_choice('codec', codec, ('json', 'msgpack'))}"]
+        self._links = [
+            LinkKind(checked_choice("links", link, tuple(LinkKind))) for link in checked_some("links", links)
+        ]
         self._on_conflict = checked_strategy(on_conflict)
         self._connects = connect
         self._supervisor: Supervisor | None = None
-        self._transaction: ContextVar[list[Operation] | None] = ContextVar("transaction", default=None)
+        self._transaction: ContextVar[_Transaction | None] = ContextVar("transaction", default=None)
 
     def __repr__(self) -> str:
         return f"SyncClient({self._address.websocket!r}, store={self._store_at!r})"
@@ -110,7 +120,7 @@ class SyncClient:
         try:
             make = partial(Engine, store, self._address, self._token, codec=self._codec, links=self._links)
             supervisor = Supervisor(store, make, spaces=self._spaces, entity_types=self._entity_types)
-            await supervisor.open(connect=self._connects)
+            await supervisor.open(connect=self._connects, user_id=self._user_id)
         except BaseException:
             await store.close()
             raise
@@ -161,6 +171,8 @@ class SyncClient:
         """
         strategy = checked_strategy(on_conflict) or self._on_conflict
         plain = checked_fields(changes or {}, fields)
+        if not plain:
+            raise InvalidInputError("changes", "are empty: name a field")
         intent = Intent(OperationType.UPDATE, checked_key(entity), plain, None, strategy, _version_of(entity))
         return _there(await self._write(intent))
 
@@ -182,27 +194,28 @@ class SyncClient:
         """
         if self._transaction.get() is not None:
             raise InvalidInputError("transaction", "cannot be inside another one")
-        operations: list[Operation] = []
-        mark = self._transaction.set(operations)
+        block = _Transaction()
+        mark = self._transaction.set(block)
         try:
             yield
         finally:
             self._transaction.reset(mark)
-        if operations:
-            await self._commit(lambda tables: replica.append(tables, writing.grouped(operations)))
+            block.is_over = True
+        if block.operations:
+            await self._commit(lambda tables: replica.append(tables, writing.grouped(block.operations)))
 
     async def _write(self, intent: Intent) -> Entity | None:
         stamp = Stamp(new_id, now_text())
-        operations = self._transaction.get()
-        if operations is None:
+        block = self._transaction.get()
+        if block is None:
             return await self._commit(partial(writing.perform, intent=intent, stamp=stamp))
-        job = partial(writing.preview, earlier=tuple(operations), intent=intent, stamp=stamp)
-        operation, entity = await self._open.store.run(job, discard=True)
-        operations.append(operation)
+        job = partial(writing.preview, earlier=block.of(intent.key), intent=intent, stamp=stamp)
+        operation, entity = await self._open.run(job, discard=True)
+        block.add(operation)
         return entity
 
     async def _commit(self, job: Callable[[Tables], T]) -> T:
-        answer = await self._open.store.run(job, durable=True)
+        answer = await self._open.run(job, durable=True)
         self._open.written()
         return answer
 
@@ -211,7 +224,8 @@ class SyncClient:
     async def get(self, entity_type: str, entity_id: WireId, /) -> Entity | None:
         """An entity; None where there is none."""
         key = checked_key((entity_type, entity_id))
-        return await self._read(lambda tables: views.entity(tables, key))
+        block = self._transaction.get()
+        return await self._read(lambda tables: views.entity(tables, key), block.of(key) if block is not None else [])
 
     async def query(
         self, entity_type: str, where: Mapping[str, Scalar] | None = None, /, *, order_by: str | None = None,
@@ -224,17 +238,20 @@ class SyncClient:
             order_by: another order, by this field; with `-` before it from the largest to the smallest.
         """
         query = checked_query(entity_type, {**(where or {}), **equals}, order_by=order_by, limit=limit)
-        return await self._read(lambda tables: views.select(tables, query))
+        block = self._transaction.get()
+        return await self._read(
+            lambda tables: views.select(tables, query), block.operations if block is not None else []
+        )
 
-    async def _read(self, job: Callable[[Tables], T]) -> T:
+    async def _read(self, job: Callable[[Tables], T], written: Sequence[Operation]) -> T:
         """Inside a transaction, what it wrote so far is seen."""
-        earlier = tuple(self._transaction.get() or ())
+        earlier = tuple(written)
 
         def over(tables: Tables) -> T:
             replica.append(tables, earlier)
             return job(tables)
 
-        return await self._open.store.run(over if earlier else job, discard=bool(earlier))
+        return await self._open.run(over if earlier else job, discard=bool(earlier))
 
     def changes(self, entity_type: str | None = None, /, *, existing: bool = False) -> AsyncGenerator[Change]:
         """What the application would see change, from the first step of the iteration on: written here, by other
@@ -255,7 +272,7 @@ class SyncClient:
 
     async def conflicts(self) -> list[Conflict]:
         """The open conflicts of the user's spaces, oldest first."""
-        return await self._open.store.run(views.open_conflicts)
+        return await self._open.run(views.open_conflicts)
 
     async def keep_mine(self, conflict: Conflict | str, /) -> None:
         """Settle a conflict: the side of the operation that met it stands.
@@ -284,7 +301,7 @@ class SyncClient:
 
     async def quarantine(self) -> list[Quarantined]:
         """Operations that the server did not accept, oldest first, with its reason."""
-        return await self._open.store.run(lambda tables: tables.quarantined())
+        return await self._open.run(lambda tables: tables.quarantined())
 
     async def retry(self, refused: Quarantined | str, data: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
         """Send a quarantined operation once more, with these fields instead of what it had; its transaction with it.
@@ -306,10 +323,11 @@ class SyncClient:
         Raises:
             NoLongerThereError: it was retried or dropped already.
         """
-        stamp = Stamp(new_id, now_text())
+        operation_id = _id_of(refused)
 
         def job(tables: Tables) -> None:
-            writing.retried(tables, _id_of(refused), {}, stamp)
+            if not replica.released(tables, operation_id):
+                raise NoLongerThereError(f"the operation {operation_id} is not in the quarantine any more")
 
         await self._commit(job)
 
@@ -339,12 +357,17 @@ class SyncClient:
             TimeoutError: it took longer.
         """
         supervisor = self._open
-        async with asyncio.timeout(timeout_s):
-            while True:
-                moves = supervisor.moved.next, supervisor.status_moved.next
-                if supervisor.status.is_settled and await supervisor.is_settled():
-                    return supervisor.status
-                await either(*moves)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    moves = supervisor.moved.next, supervisor.status_moved.next
+                    if supervisor.status.is_settled and await supervisor.is_settled():
+                        return supervisor.status
+                    await either(*moves)
+        except TimeoutError:
+            status = supervisor.status
+            why = f": {status.problem}" if status.problem is not None else ""
+            raise TimeoutError(f"{status.state}, {status.pending} pending after {timeout_s:g} s{why}") from None
 
     def reconnect(self) -> None:
         """Try at once, also after the server said not to come back: when the network or the token is new."""
@@ -365,6 +388,27 @@ class SyncClient:
             return await self._open.verify()
         except LinkLostError as error:
             raise ConnectionError(str(error)) from None
+
+
+class _Transaction:
+    """What a block has written so far."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.is_over = False
+
+    def of(self, key: Key) -> list[Operation]:
+        """What it wrote of one entity."""
+        return [operation for operation in self.operations if operation.key == key]
+
+    def add(self, operation: Operation) -> None:
+        """
+        Raises:
+            InvalidInputError: the block has ended, and what it wrote is stored.
+        """
+        if self.is_over:
+            raise InvalidInputError("transaction", "is over: a task that it started cannot write in it any more")
+        self.operations.append(operation)
 
 
 def _there(entity: Entity | None) -> Entity:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from functools import partial
+from typing import assert_never
 
 import uuid_utils
 
@@ -57,6 +58,10 @@ INBOX = 16
 """Frames that wait while a step is stored; then the link is read no further."""
 LOAD_PAGE = 1_000
 """Operations that are looked at together."""
+TOKEN_S = 60.0
+"""How long the function that gives a token may take."""
+OUTBOX = 64
+"""Messages that wait to be sent: a request and pongs; more is a server that asks and does not read."""
 CHECK_AGAIN_S = 1.0
 CHECKS = 3
 """Differing checksums in a row, with nothing new between, before everything is taken anew."""
@@ -67,7 +72,7 @@ class _Session:
 
     def __init__(self) -> None:
         self.link: Link | None = None
-        self.outbox: asyncio.Queue[Message] = asyncio.Queue()
+        self.outbox: asyncio.Queue[Message] = asyncio.Queue(OUTBOX)
         self.tasks: set[asyncio.Task[None]] = set()
         self.has_listed = False
         """The open conflicts were asked for on this link, and came if the server could be asked."""
@@ -172,11 +177,11 @@ class Engine:
     async def _do(self, effect: Effect) -> None:
         match effect:
             case Open(kind, needs_new_token):
-                self._begin(self._opened(self._session, kind, needs_new_token=needs_new_token))
+                self._begin(self._carry(self._session, kind, needs_new_token=needs_new_token))
             case Close():
                 await self._close()
             case Send(message):
-                self._session.outbox.put_nowait(message)
+                self._send(message)
             case AskToken():
                 self._begin(self._renewed(self._session))
             case Load(after):
@@ -189,6 +194,8 @@ class Engine:
                 self._follow(self._check())
             case Synced():
                 self.synced_at = datetime.now(UTC)
+            case _:
+                assert_never(effect)
 
     # --- the link --------------------------------------------------------------------------------------------------
 
@@ -209,6 +216,14 @@ class Engine:
         if session.link is not None:
             _keep(self._closing, session.link.close())  # it may take a second: nobody waits for it but the end
 
+    async def _carry(self, session: _Session, kind: LinkKind, *, needs_new_token: bool) -> None:
+        """Open a link and read it to its end; the machine hears of the end, whatever it is."""
+        try:
+            await self._opened(session, kind, needs_new_token=needs_new_token)
+        except Exception as error:  # noqa: BLE001  a machine that waits for an answer must get one
+            _log.exception("the link failed")
+            await self._put(session, Lost(f"the link failed ({type(error).__name__}); the log says more"))
+
     async def _opened(self, session: _Session, kind: LinkKind, *, needs_new_token: bool) -> None:
         try:
             if needs_new_token or self._token is None:
@@ -217,10 +232,6 @@ class Engine:
             session.link = link = await self._link(kind)
         except LinkLostError as error:
             await self._put(session, error.lost)
-            return
-        except Exception as error:  # noqa: BLE001  a machine that waits for an answer must get one
-            _log.exception("the link could not be opened")
-            await self._put(session, Lost(f"the link could not be opened ({type(error).__name__})"))
             return
         self._begin(self._write(session, link))
         await self._put(session, Opened(self._token, link.has_heartbeat))
@@ -241,6 +252,12 @@ class Engine:
             _log.warning("a frame of the server could not be read: %s", error)
             await self._put(session, Lost("the server said something that cannot be read", is_odd=True))
 
+    def _send(self, message: Message) -> None:
+        try:
+            self._session.outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            self._answers.append(Lost("the server takes nothing"))
+
     async def _write(self, session: _Session, link: Link) -> None:
         with contextlib.suppress(LinkLostError):  # the reader tells it
             while True:
@@ -254,8 +271,9 @@ class Engine:
         if isinstance(self._token_source, str):
             return self._token_source
         try:
-            token = self._token_source()
-            return await token if inspect.isawaitable(token) else token
+            async with asyncio.timeout(TOKEN_S):
+                token = self._token_source()
+                return await token if inspect.isawaitable(token) else token
         except Exception as error:  # noqa: BLE001  the application's own function may raise anything
             _log.exception("the function that gives the token failed")
             raise LinkLostError(Lost(f"no token: the function that gives it failed ({type(error).__name__})")) from None

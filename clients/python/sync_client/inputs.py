@@ -1,8 +1,9 @@
 """What an application hands in, checked: a wrong argument is named before anything is written."""
 
+import base64
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +13,8 @@ from sync_client.stores.port import Query, Scalar
 from sync_client.values import Entity, Fields, Json, Key, WireId, parse_id
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_\-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_\-]{1,66}")
+"""An identifier, or `u-` before one: the personal space of a user."""
 STRATEGIES = ("server_wins", "client_wins", "merge", "manual", "latest_wins")
 
 
@@ -66,6 +69,41 @@ def _check_numbers(name: str, value: Any) -> None:
         case list() | tuple() | set() | frozenset():
             for one in value:
                 _check_numbers(name, one)
+
+
+def checked_choice(field: str, value: object, choices: Sequence[str]) -> str:
+    if value not in choices:
+        raise InvalidInputError(field, f"must be one of {', '.join(choices)} and is {value!r}")
+    return str(value)
+
+
+def checked_some(field: str, values: Sequence[str]) -> Sequence[str]:
+    """One or more of something; a text is none of them, but a mistake."""
+    if isinstance(values, str) or not values:
+        raise InvalidInputError(field, "must be a list with something in it")
+    return values
+
+
+def checked_names(field: str, names: Sequence[str] | None) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    for name in checked_some(field, names):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise InvalidInputError(field, f"must be names of letters, digits, _ and -; {name!r} is none")
+    return tuple(names)
+
+
+def user_named_by(token: object) -> str | None:
+    """Whom a JSON Web Token names, unverified; None where it is a function, or no such token."""
+    parts = token.split(".") if isinstance(token, str) else []
+    if len(parts) != 3:  # noqa: PLR2004  RFC 7519, section 3
+        return None
+    try:
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, msgspec.MsgspecError):
+        return None
+    subject = claims.get("sub") if isinstance(claims, dict) else None
+    return subject if isinstance(subject, str) else None
 
 
 def checked_strategy(strategy: str | None) -> str | None:

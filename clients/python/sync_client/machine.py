@@ -110,6 +110,8 @@ class Machine:
         self.state = State.IDLE
         self.rows_told = 0
         self.problem: str | None = None
+        self.is_foreign = False
+        """The token is of another user than the store."""
         self.is_complete = resume.is_complete
         self._profile = profile
         self.cursor = resume.cursor
@@ -137,6 +139,8 @@ class Machine:
         self._pinged_at: float | None = None
         self._greeted_at = 0.0
         self._ready_at: float | None = None
+        self._told: str | None = None
+        """Why the server ends this link, in its words."""
         self._is_proven = False
         """The link brought something of the feed: what cuts it later is no reason to try another kind."""
 
@@ -271,7 +275,7 @@ class Machine:
             case Opened():
                 return self._greet(given, now)
             case Lost():
-                return self._lost(given, now) if event is Event.LOST else self._end(given.reason)
+                return self._lost(given, now) if event is Event.LOST else self._end(self._told or given.reason)
             case Loaded():
                 return self._uploads.loaded(given, now, cursor=self.cursor)
             case NewToken():
@@ -322,7 +326,7 @@ class Machine:
             case Ping():
                 return [Send(_pong(frame)), *self._synced()]
             case Goodbye():
-                self.problem, self._retry_after_s = frame.reason or None, frame.retry_after_s
+                self._told, self._retry_after_s = frame.reason or None, frame.retry_after_s
                 return []
             case Expiring():
                 return [AskToken()]
@@ -335,7 +339,7 @@ class Machine:
     def _failure(self, failure: Failure, now: float) -> list[Effect]:
         effects = self._uploads.failure(failure, now)
         if effects is None:
-            self.problem = failure.problem.error
+            self._told = failure.problem.error
         return effects or []
 
     # --- the way to READY ------------------------------------------------------------------------------------------
@@ -376,6 +380,7 @@ class Machine:
             case Event.ADMITTED if admission is not None:
                 return self._admitted(admission, now)
             case Event.MISOWNED:
+                self.is_foreign = True
                 return self._end(
                     f"this store belongs to user {self._owner}, the token names another: use another store"
                 )
@@ -383,7 +388,7 @@ class Machine:
                 # not every server closes then with a code that says so
                 self._needs_new_token = admission is not None and admission.problem is not None
                 problem = frame.problem or (admission.problem if admission is not None else None)
-                self.problem = problem.error if problem is not None else None
+                self._told = problem.error if problem is not None else None
                 return []
 
     def _learn(self, greeting: Greeting) -> None:
@@ -446,7 +451,7 @@ class Machine:
         self._retry_at = now + pause(self._attempts, chance=self._chance(), at_least_s=at_least_s)
         self._retry_after_s = None
         self._attempts += 1
-        self.problem = self.problem or lost.reason
+        self.problem = self._told or lost.reason
         self._forget_link()
         return effects
 

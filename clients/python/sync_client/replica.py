@@ -120,7 +120,7 @@ def settle(tables: Tables, reply: Results, *, is_plain: bool, at: str) -> None:
     for space_id in reply.resets:
         tables.mark_stale(space_id)
     _leave(tables, ended, is_plain=is_plain)
-    rows = _rows_of(tables, ended, reply.synced_at)
+    rows = _rows_of(tables, ended, reply.synced_at, is_plain=is_plain)
     touched = {operation.key for operation, _ in ended if operation is not None}
     _put(tables, [*rows, *reply.updates], touched=touched, is_plain=is_plain)
     if is_plain and reply.synced_at is not None:
@@ -228,8 +228,7 @@ def _leave(tables: Tables, ended: Iterable[tuple[Operation | None, Result]], *, 
     for operation, result in ended:
         if operation is None:
             continue
-        lacks_data = result.success and not result.has_data and result.version is not None
-        if lacks_data and operation.operation_type in {OperationType.CREATE, OperationType.UPDATE}:
+        if result.success and result.version is not None and not _is_told(result, is_plain=is_plain):
             staying.append(msgspec.structs.replace(operation, acknowledged=result.version))
         else:
             leaving.append(operation.operation_id)
@@ -248,18 +247,24 @@ def _raise_base(tables: Tables, done: Operation, version: int) -> None:
     )
 
 
-def _rows_of(tables: Tables, ended: Iterable[tuple[Operation | None, Result]], at: str | None) -> list[Update]:
+def _rows_of(
+    tables: Tables, ended: Iterable[tuple[Operation | None, Result]], at: str | None, *, is_plain: bool
+) -> list[Update]:
     """The entities that results carry. They do not say who wrote them, nor, of a new one, in which space it is."""
     owner = tables.value(OWNER)
     rows = []
     for operation, result in ended:
-        is_told = result.has_data or (result.operation_type is OperationType.DELETE and result.success)
-        if is_told and result.key is not None and result.version:
+        if _is_told(result, is_plain=is_plain) and result.key is not None and result.version:
             space_id = operation.space_id if operation is not None else None
             if space_id is None and result.operation_type is OperationType.CREATE and owner is not None:
                 space_id = f"u-{owner}"
             rows.append(Update(Row(result.key, space_id, result.version, result.data, at, owner)))
     return rows
+
+
+def _is_told(result: Result, *, is_plain: bool) -> bool:
+    """Whether the result says what became of the entity; a plain server has nothing to say of a deleted one."""
+    return result.has_data or (is_plain and result.success and result.operation_type is OperationType.DELETE)
 
 
 def _settled_by(operation: Operation | None, result: Result) -> str | None:

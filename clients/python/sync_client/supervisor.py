@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -21,6 +22,8 @@ from sync_client.signals import Signal
 from sync_client.states import State
 from sync_client.stores.port import Store, Tables
 from sync_client.values import LinkState, Progress, Status
+
+T = TypeVar("T")
 
 _log = logging.getLogger("sync_client")
 
@@ -75,12 +78,18 @@ class Supervisor:
         self._trouble: str | None = None
         """Why this process does not sync although it should, until it tries again."""
 
-    async def open(self, *, connect: bool) -> None:
-        """
+    async def open(self, *, connect: bool, user_id: str | None) -> None:
+        """Begin.
+
+        Args:
+            user_id: who is at work, if that is known.
+
         Raises:
-            StoreError: the store cannot be used.
+            StoreError: the store cannot be used, or it is another user's.
         """
-        await self.store.run(_named)
+        owner = await self.store.run(_named)
+        if None not in {owner, user_id} and owner != user_id:
+            raise StoreError(f"this store belongs to user {owner}, the token names another: use another store")
         await self._refresh()
         work: list[Awaitable[None]] = [self._keep_status()]
         if self.store.path is not None:
@@ -101,6 +110,16 @@ class Supervisor:
         self._lease.release()
 
     # --- what the client asks --------------------------------------------------------------------------------------
+
+    async def run(self, job: Callable[[Tables], T], *, durable: bool = False, discard: bool = False) -> T:
+        """See `Store.run`.
+
+        Raises:
+            StoreError: also if the store has turned out to be another user's.
+        """
+        if self._engine is not None and self._engine.machine.is_foreign:
+            raise StoreError(str(self._engine.machine.problem))
+        return await self.store.run(job, durable=durable, discard=discard)
 
     def written(self) -> None:
         """This process put operations into the queue."""
@@ -229,10 +248,11 @@ def _of_machine(machine: Machine, synced_at: datetime | None, before: Status) ->
     )
 
 
-def _named(tables: Tables) -> None:
-    """Give the client its name, once and for ever."""
+def _named(tables: Tables) -> str | None:
+    """Give the client its name, once and for ever; whose store it is."""
     if tables.value(_CLIENT_ID) is None:
         tables.save_value(_CLIENT_ID, new_id())
+    return tables.value(views.OWNER)
 
 
 def _saved(tables: Tables) -> Status:

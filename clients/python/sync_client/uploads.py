@@ -130,8 +130,8 @@ class Uploads:
             return [self._refuse(*batch.unsendable), *self.look(now)]
         if batch.operations or self._asks_for_more:
             return self._sync(batch, now, cursor)
-        # what was due and is not in the queue has ended otherwise
-        self._holds = {one: hold for one, hold in self._holds.items() if hold.until > now}
+        # what was due when the look began and is not in the queue has ended otherwise
+        self._holds = {one: hold for one, hold in self._holds.items() if one in picker.held}
         return self.look(now)
 
     def told(self, updates: list[Update]) -> list[Update]:

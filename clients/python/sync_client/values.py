@@ -76,7 +76,7 @@ class OperationType(StrEnum):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something the application did that has no verdict yet. It never changes, but for what a plain server needs.
+    """Something the application did that has no verdict yet. What is sent of it never changes, but for a plain server.
 
     Attributes:
         fields: data of a create, changes of an update, `resolved_data` of a resolve that merges.

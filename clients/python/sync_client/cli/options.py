@@ -14,6 +14,7 @@ from rich.console import Console
 from sync_client.cli.printing import JsonLines, Printer, Tables
 from sync_client.cli.trouble import WrongUse
 from sync_client.engine import Token
+from sync_client.inputs import user_named_by
 from sync_client.links.port import parse_address
 
 PROGRAM: Final = "sync-client"
@@ -68,6 +69,7 @@ class Setup:
     url: str
     token: Token = field(repr=False)
     store: Path
+    user_id: str | None
     timeout_s: float
     is_offline: bool
     printer: Printer
@@ -80,6 +82,7 @@ def setup_of(context: click.Context) -> Setup:
         url=url,
         token=_token(said),
         store=said["store"].value or _store_of(url),
+        user_id=_user(said),
         timeout_s=said["timeout"].value or DEFAULT_TIMEOUT_S,
         is_offline=said["offline"].value,
         printer=_printer(wants_json=said["json"].value),
@@ -95,6 +98,12 @@ def _token(said: dict[str, _Said]) -> Token:
     if token.value:
         return str(token.value).strip()
     raise WrongUse("no token: set SYNC_CLIENT_TOKEN or give --token-file FILE, or work --offline")
+
+
+def _user(said: dict[str, _Said]) -> str | None:
+    """Whom the token names, also when it is not to be sent: a store is one user's."""
+    token = said["token"].value if said["offline"].value else _token(said)
+    return user_named_by(token() if callable(token) else str(token or "").strip())
 
 
 def _token_in(file: Path) -> Token:

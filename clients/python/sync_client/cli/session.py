@@ -160,7 +160,9 @@ def connected(work: Callable[Concatenate[Session, P], Awaitable[None]]) -> Calla
 
     async def perform(setup: Setup, arguments: Any, options: Any) -> None:
         connect = not setup.is_offline
-        async with SyncClient(setup.url, token=setup.token, store=setup.store, connect=connect) as client:
+        async with SyncClient(
+            setup.url, token=setup.token, store=setup.store, user_id=setup.user_id, connect=connect
+        ) as client:
             await work(Session(client, setup), *arguments, **options)
 
     return run

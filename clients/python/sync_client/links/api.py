@@ -7,14 +7,11 @@ from typing import Any
 import httpx2 as httpx
 
 from sync_client.events import Lost
-from sync_client.links.port import MAX_FRAME_BYTES, OPEN_S, LinkLostError
-from sync_client.links.websocket import seconds
+from sync_client.links.port import MAX_FRAME_BYTES, OPEN_S, LinkLostError, refusal
 from sync_client.replies import checksum_reply, conflicts_reply, spaces_reply
 from sync_client.values import Conflict, WireId
 
 _OK = 200
-_UNAUTHORIZED = 401
-_BUSY = {429, 503}
 CONFLICTS_PAGE = 100
 MOST_CONFLICT_PAGES = 100
 
@@ -107,13 +104,7 @@ def _http_client() -> httpx.AsyncClient:
 
 
 def refused(response: httpx.Response) -> Lost:
-    status = response.status_code
-    return Lost(
-        f"the server answered {status} over HTTP",
-        is_odd=status not in {*_BUSY, _UNAUTHORIZED},
-        is_unauthorized=status == _UNAUTHORIZED,
-        retry_after_s=seconds(response.headers.get("Retry-After")),
-    )
+    return refusal(response.status_code, response.headers.get("Retry-After"), "over HTTP")
 
 
 def unreachable(error: httpx.HTTPError) -> Lost:

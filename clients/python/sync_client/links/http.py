@@ -14,8 +14,7 @@ from sync_client.events import Lost
 from sync_client.frames import Admission, Failure, Frame, Greeting, Heard, Limits, Message
 from sync_client.ladder import LinkKind
 from sync_client.links.api import Api, refused, unreachable
-from sync_client.links.port import MAX_FRAME_BYTES, OPEN_S, LinkLostError
-from sync_client.links.websocket import seconds
+from sync_client.links.port import MAX_FRAME_BYTES, OPEN_S, LinkLostError, seconds
 from sync_client.replies import changes_reply, error_reply, sync_reply
 from sync_client.values import Problem
 from sync_client.wire import JSON, UnreadableFrameError

@@ -9,6 +9,8 @@ from sync_client.frames import Frame, Message
 
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 """What one message of a server may hold: the largest reply that the protocol allows, with room."""
+_BUSY = (429, 503)
+_UNAUTHORIZED = 401
 OPEN_S = 10.0
 """How long opening may take."""
 
@@ -23,6 +25,30 @@ class LinkLostError(Exception):
     def __init__(self, lost: Lost) -> None:
         super().__init__(lost.reason)
         self.lost = lost
+
+
+def refusal(status: int, retry_after: str | None, what: str) -> Lost:
+    """What an HTTP status other than the one that was hoped for means.
+
+    Args:
+        retry_after: the header of this name.
+        what: what was asked, for people to read.
+    """
+    return Lost(
+        f"the server answered {status} {what}",
+        is_odd=status not in {*_BUSY, _UNAUTHORIZED},
+        is_unauthorized=status == _UNAUTHORIZED,
+        retry_after_s=seconds(retry_after),
+    )
+
+
+def seconds(header: str | None) -> float | None:
+    """A `Retry-After` in seconds; its form as a date is not understood.
+
+    >>> seconds("3"), seconds("Wed, 21 Oct 2026 07:28:00 GMT"), seconds(None)
+    (3.0, None, None)
+    """
+    return float(header) if header is not None and header.isascii() and header.isdigit() else None
 
 
 class Link(Protocol):

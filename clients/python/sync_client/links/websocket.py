@@ -6,11 +6,8 @@ from websockets.typing import Subprotocol
 
 from sync_client.events import Lost
 from sync_client.frames import Frame, Message
-from sync_client.links.port import MAX_FRAME_BYTES, OPEN_S, LinkLostError
+from sync_client.links.port import MAX_FRAME_BYTES, OPEN_S, LinkLostError, refusal
 from sync_client.wire import CODECS, JSON, Codec
-
-_BUSY = {429, 503}
-_UNAUTHORIZED = 401
 
 
 class WebSocketLink:
@@ -42,8 +39,10 @@ class WebSocketLink:
                 max_size=MAX_FRAME_BYTES,
                 user_agent_header="sync-client",
             )
-        except InvalidStatus as refusal:
-            raise LinkLostError(_refused(refusal)) from None
+        except InvalidStatus as refused:
+            answer = refused.response
+            retry_after = answer.headers.get("Retry-After")
+            raise LinkLostError(refusal(answer.status_code, retry_after, "to a WebSocket")) from None
         except InvalidHandshake:
             raise LinkLostError(Lost("something that is no WebSocket server answered", is_odd=True)) from None
         except TimeoutError:
@@ -70,30 +69,11 @@ class WebSocketLink:
         await self._connection.close()
 
 
-def _refused(refusal: InvalidStatus) -> Lost:
-    status = refusal.response.status_code
-    return Lost(
-        f"the server answered {status} to a WebSocket",
-        is_odd=status not in {*_BUSY, _UNAUTHORIZED},
-        is_unauthorized=status == _UNAUTHORIZED,
-        retry_after_s=seconds(refusal.response.headers.get("Retry-After")),
-    )
-
-
 def _closed(closed: ConnectionClosed) -> Lost:
     frame = closed.rcvd
     if frame is None:
         return Lost("the connection was cut", is_odd=True)
     return Lost(frame.reason or f"the server closed the connection ({frame.code})", code=frame.code)
-
-
-def seconds(header: str | None) -> float | None:
-    """A `Retry-After` in seconds; its form as a date is not understood.
-
-    >>> seconds("3"), seconds("Wed, 21 Oct 2026 07:28:00 GMT"), seconds(None)
-    (3.0, None, None)
-    """
-    return float(header) if header is not None and header.isascii() and header.isdigit() else None
 
 
 def _reason(error: OSError) -> str:

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sync_client import LinkState, NoLongerThereError, supervisor
+from sync_client import LinkState, NoLongerThereError, StoreError, supervisor
 
 from clients.python.tests.apps import BOUND_S, client_of, status_that, titles, until
 from clients.python.tests.proxy import Proxy, running_proxy
@@ -156,16 +156,27 @@ class TestWhatIsRefused:
 
 
 class TestAnotherUsersToken:
-    async def test_is_refused_before_anything_is_taken(self, server: RunningServer, tmp_path: Path) -> None:
+    async def test_does_not_open_the_store(self, server: RunningServer, tmp_path: Path) -> None:
+        async with client_of(server.http_url, store=tmp_path / "a.db") as notes:
+            await notes.settled(timeout_s=BOUND_S)
+        for options in ({}, {"connect": False}, {"token": lambda: token_for("2"), "user_id": 2}):
+            with pytest.raises(StoreError, match=r"belongs to user 1.*use another store"):
+                await client_of(server.http_url, user="2", store=tmp_path / "a.db", **options).__aenter__()
+
+    async def test_that_a_function_gives_is_refused_before_anything_is_taken(
+        self, server: RunningServer, tmp_path: Path
+    ) -> None:
         async with client_of(server.http_url, store=tmp_path / "a.db") as notes:
             await notes.create("note", title="of 1")
             await notes.settled(timeout_s=BOUND_S)
-        async with client_of(server.http_url, user="2", store=tmp_path / "a.db") as notes:
-            await notes.create("note", title="typed by 2")
+        async with client_of(server.http_url, token=lambda: token_for("2"), store=tmp_path / "a.db") as notes:
             status = await status_that(notes, lambda status: status.state is LinkState.STOPPED)
             assert status.problem is not None
             assert "belongs to user 1" in status.problem
-            assert status.pending == 1
+            with pytest.raises(StoreError, match="belongs to user 1"):
+                await notes.create("note", title="typed by 2")
+            with pytest.raises(StoreError, match="belongs to user 1"):
+                await notes.query("note")
         async with client_of(server.http_url, user="2") as fresh:
             await fresh.settled(timeout_s=BOUND_S)
             assert await fresh.query("note") == []

@@ -118,6 +118,28 @@ class TestWriting:
             assert await titles(notes) == ["y"]
             assert (await notes.query("note"))[0].version == 2
 
+    async def test_after_its_transaction_is_over_is_refused(self, server: RunningServer) -> None:
+        async with client_of(server.http_url, connect=False) as notes:
+            is_over = asyncio.Event()
+
+            async def late() -> None:
+                await is_over.wait()
+                await notes.create("note", title="late")
+
+            async with notes.transaction():
+                task = asyncio.create_task(late())
+                await notes.create("note", title="in time")
+            is_over.set()
+            with pytest.raises(InvalidInputError, match="transaction is over"):
+                await task
+            assert await titles(notes) == ["in time"]
+
+    async def test_of_nothing_is_refused(self, server: RunningServer) -> None:
+        async with client_of(server.http_url, connect=False) as notes:
+            note = await notes.create("note", title="x")
+            with pytest.raises(InvalidInputError, match="name a field"):
+                await notes.update(note)
+
     async def test_a_transaction_with_a_bad_part_is_refused_whole(self, server: RunningServer) -> None:
         async with client_of(server.http_url) as notes:
             async with notes.transaction():
@@ -147,6 +169,22 @@ class TestAnUnusedClient:
     def test_of_a_bad_url_is_refused(self, url: str) -> None:
         with pytest.raises(InvalidInputError, match="url must"):
             SyncClient(url, token="t")
+
+    @pytest.mark.parametrize(
+        ("argument", "value"),
+        [
+            ("codec", "xml"), ("links", []), ("links", ["ws"]), ("links", "poll"), ("spaces", "u-1"), ("spaces", [""]),
+            ("entity_types", "note"), ("on_conflict", "mine"),
+        ],
+    )  # fmt: skip
+    def test_of_a_bad_argument_names_it(self, argument: str, value: Any) -> None:
+        with pytest.raises(InvalidInputError, match=f"{argument} must"):
+            SyncClient("ws://localhost:1", token="t", **{argument: value})
+
+    async def test_that_waits_in_vain_says_why(self) -> None:
+        async with SyncClient("ws://127.0.0.1:1", token="t") as notes:
+            with pytest.raises(TimeoutError, match=r"offline, 0 pending after 0\.5 s: the server cannot be reached"):
+                await notes.settled(timeout_s=0.5)
 
     def test_without_a_token_is_refused(self) -> None:
         with pytest.raises(InvalidInputError, match="token must"):

@@ -301,6 +301,19 @@ class TestARequest:
         shell.wait()
         assert shell.asked == ["o1", "o4"]
 
+    def test_is_looked_for_again_when_a_hold_ends_during_a_look(self) -> None:
+        """The look began while it was held, and would else be the last one."""
+        shell = Shell().live()
+        shell.write(create("o1"))
+        shell.hear(reply(refused(create("o1"), "SYNC_ERROR"), message_id=shell.request["message_id"]))
+        load = next(one for one in shell.machine.handle(Written(), shell.now) if isinstance(one, Load))
+        shell.now += 1
+        shell.tell(Loaded(load.after, views.waiting(shell.tables, after=0, limit=9), is_end=True))
+        assert shell.machine.deadline is not None
+        assert shell.machine.deadline <= shell.now
+        shell.wait()
+        assert shell.asked == ["o1"]
+
     def test_that_fails_for_now_is_repeated_in_smaller_parts_after_the_pause(self) -> None:
         shell = Shell().live()
         shell.write(*(create(f"o{n}", f"n{n}") for n in range(8)))
