@@ -21,7 +21,7 @@ async def follow(store: Store, moved: Signal, entity_type: str | None, *, existi
     position, there = await store.run(begin)
     for entity in there:
         yield Change("created", entity.type, entity.id, entity, "remote")
-    while True:
+    while not moved.is_over:
         moving = moved.next
         page, entities = await store.run(lambda tables, after=position: _read(tables, after, entity_type))  # type: ignore[misc]
         if page.has_gap:

@@ -20,6 +20,7 @@ from sync_client.inputs import (
     checked_new_id,
     checked_query,
     checked_some,
+    checked_space,
     checked_strategy,
     checked_type,
     user_named_by,
@@ -131,7 +132,7 @@ class SyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         supervisor, self._supervisor = self._open, None
-        await supervisor.close()
+        await asyncio.shield(asyncio.ensure_future(supervisor.close()))
 
     @property
     def _open(self) -> Supervisor:
@@ -152,7 +153,9 @@ class SyncClient:
             space_id: where it belongs; the user's own space, if none is named.
         """
         key = Key(checked_type(entity_type), checked_new_id(entity_id if entity_id is not None else new_id()))
-        intent = Intent(OperationType.CREATE, key, checked_fields(data or {}, fields), space_id, self._on_conflict)
+        intent = Intent(
+            OperationType.CREATE, key, checked_fields(data or {}, fields), checked_space(space_id), self._on_conflict
+        )
         return _there(await self._write(intent))
 
     async def update(
@@ -215,9 +218,11 @@ class SyncClient:
         return entity
 
     async def _commit(self, job: Callable[[Tables], T]) -> T:
-        answer = await self._open.run(job, durable=True)
-        self._open.written()
-        return answer
+        supervisor = self._open
+        try:
+            return await supervisor.run(job, durable=True)
+        finally:
+            supervisor.written()  # also when who waits is cancelled: the step is done all the same
 
     # --- read ------------------------------------------------------------------------------------------------------
 
@@ -339,7 +344,7 @@ class SyncClient:
         return self._open.status
 
     async def statuses(self) -> AsyncGenerator[Status]:
-        """The status, and again whenever it has changed. A slow reader is told the newest."""
+        """The status, and again whenever it has changed, until the end. A slow reader is told the newest."""
         supervisor = self._open
         told: Status | None = None
         while True:
@@ -347,6 +352,8 @@ class SyncClient:
             if supervisor.status != told:
                 told = supervisor.status
                 yield told
+            elif supervisor.status_moved.is_over:
+                return
             else:
                 await changing.wait()
 
@@ -363,6 +370,8 @@ class SyncClient:
                     moves = supervisor.moved.next, supervisor.status_moved.next
                     if supervisor.status.is_settled and await supervisor.is_settled():
                         return supervisor.status
+                    if supervisor.moved.is_over:
+                        raise ClosedError
                     await either(*moves)
         except TimeoutError:
             status = supervisor.status

@@ -6,7 +6,7 @@ import inspect
 import logging
 import platform
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from functools import partial
@@ -38,7 +38,7 @@ from sync_client.events import (
     Synced,
     Written,
 )
-from sync_client.frames import Message
+from sync_client.frames import Admission, Message
 from sync_client.ladder import Ladder, LinkKind
 from sync_client.links.api import Api
 from sync_client.links.http import HttpLink
@@ -64,7 +64,8 @@ OUTBOX = 64
 """Messages that wait to be sent: a request and pongs; more is a server that asks and does not read."""
 CHECK_AGAIN_S = 1.0
 CHECKS = 3
-"""Differing checksums in a row, with nothing new between, before everything is taken anew."""
+"""How often the same difference of checksums is seen before everything is taken anew."""
+MOST_CHECKS = 20
 
 
 class _Session:
@@ -150,7 +151,14 @@ class Engine:
         effects = self.machine.handle(event, now) if event is not None else self.machine.tick(now)
         for effect in effects:
             await self._do(effect)
+        if isinstance(event, Received) and isinstance(event.frame, Admission) and event.frame.problem is None:
+            self._take_token()
         self._changed()
+
+    def _take_token(self) -> None:
+        """What is asked over HTTP is asked with the new token, once the link's server accepted it for this store."""
+        if not self.machine.is_foreign and self._token is not None:
+            self._api.token = self._token
 
     async def _next(self) -> tuple[_Session | None, Input | None]:
         if self._answers:
@@ -259,9 +267,14 @@ class Engine:
             self._answers.append(Lost("the server takes nothing"))
 
     async def _write(self, session: _Session, link: Link) -> None:
-        with contextlib.suppress(LinkLostError):  # the reader tells it
+        try:
             while True:
                 await link.send(await session.outbox.get())
+        except LinkLostError:
+            pass  # the reader tells it
+        except Exception as error:  # noqa: BLE001  a machine that waits for a reply must hear that none will come
+            _log.exception("a message could not be sent")
+            await self._put(session, Lost(f"a message could not be sent ({type(error).__name__})"))
 
     async def _ask_token(self) -> str:
         """
@@ -274,6 +287,11 @@ class Engine:
             async with asyncio.timeout(TOKEN_S):
                 token = self._token_source()
                 return await token if inspect.isawaitable(token) else token
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise LinkLostError(Lost("no token: the function that gives it was cancelled")) from None
         except Exception as error:  # noqa: BLE001  the application's own function may raise anything
             _log.exception("the function that gives the token failed")
             raise LinkLostError(Lost(f"no token: the function that gives it failed ({type(error).__name__})")) from None
@@ -283,7 +301,6 @@ class Engine:
             self._token = await self._ask_token()
         except LinkLostError:
             return  # the link goes on until the old token ends
-        self._api.token = self._token
         await self._put(session, NewToken(self._token))
 
     # --- the store and the server ----------------------------------------------------------------------------------
@@ -294,12 +311,16 @@ class Engine:
 
     async def _conflicts(self, session: _Session) -> None:
         """Bring the list of conflicts up to date; what is missed here comes with the next connection."""
-        with contextlib.suppress(LinkLostError, UnreadableFrameError, StoreError):
+        session.has_listed = False
+        try:
             known = await self._store.run(lambda tables: [conflict.conflict_id for conflict in tables.conflicts()])
             listed = await self._api.conflicts()
             await self._store.run(lambda tables: replica.conflicts_listed(tables, known, listed))
-        session.has_listed = True
-        self._changed()
+        except (LinkLostError, UnreadableFrameError, StoreError) as error:
+            _log.info("the open conflicts were not listed: %s", error)
+        finally:
+            session.has_listed = True
+            self._changed()
 
     async def _check(self) -> None:
         with contextlib.suppress(LinkLostError, StoreError):
@@ -308,7 +329,7 @@ class Engine:
     async def verify(self) -> bool:
         """Whether the store has what the server has, by their checksums; if not, everything is taken anew.
 
-        Changes may be under way, so a difference counts only once it was seen several times with nothing new between.
+        Changes may be under way, so a difference counts only once the same was seen several times.
 
         Raises:
             LinkLostError: the server cannot be asked.
@@ -322,16 +343,19 @@ class Engine:
         return matches
 
     async def _space_matches(self, space_id: str) -> bool:
-        seen: list[tuple[str, str, str]] = []
-        while len(seen) < CHECKS:
-            theirs, cursor = await self._api.checksum(space_id)
-            ours = await self._store.run(lambda tables: views.checksum(tables, space_id))
-            if theirs == ours:
+        """What a row adds to a checksum is XORed: rows that are missing make the same difference time after time."""
+        seen: Counter[int] = Counter()
+        for _ in range(MOST_CHECKS):
+            theirs = await self._api.checksum(space_id)
+            ours = await self._store.run(partial(views.checksum, space_id=space_id))
+            difference = theirs ^ ours
+            seen[difference] += 1
+            if difference == 0:
                 return True
-            found = (theirs, cursor, ours)
-            seen = [*seen, found] if found in seen else [found]
+            if seen[difference] == CHECKS:
+                return False
             await asyncio.sleep(CHECK_AGAIN_S)
-        return False
+        raise LinkLostError(Lost("changes come too fast to compare checksums; try again later"))
 
 
 def _keep(tasks: set[asyncio.Task[None]], work: Awaitable[None]) -> None:

@@ -76,6 +76,7 @@ class Results(NamedTuple):
     """The reply to a sync.
 
     Attributes:
+        omits_conflicts: the reply had no room for all of them.
         resets: spaces whose rows are replaced, None: all.
         synced_at: the server's time of the reply, as it wrote it.
     """
@@ -87,6 +88,7 @@ class Results(NamedTuple):
     resets: list[str | None]
     synced_at: str | None
     has_more: bool
+    omits_conflicts: bool = False
 
 
 class Changes(NamedTuple):

@@ -15,6 +15,7 @@ from sync_client.values import Entity, Fields, Json, Key, WireId, parse_id
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_\-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9_\-]{1,66}")
 """An identifier, or `u-` before one: the personal space of a user."""
+MOST_CONDITIONS = 50
 STRATEGIES = ("server_wins", "client_wins", "merge", "manual", "latest_wins")
 
 
@@ -44,25 +45,30 @@ def checked_fields(given: Fields, named: Fields) -> Json:
     fields = {**given, **named}
     if "id" in fields:
         raise InvalidInputError("id", "is no field; name the id of a new entity with entity_id")
-    for name, value in fields.items():
+    for name in fields:
         _check_name(name)
-        _check_numbers(name, value)
     try:
+        for name, value in fields.items():
+            _check_numbers(name, value)
         plain: Json = msgspec.json.decode(msgspec.json.encode(fields))
+    except InvalidInputError:
+        raise
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise InvalidInputError("fields", f"must be JSON: {error}") from None
     return plain
 
 
 def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not name or '"' in name or "\\" in name:
-        raise InvalidInputError(repr(name), "must be a name of a field: text without quotes and backslashes")
+    if not isinstance(name, str) or not name.isprintable() or not name or '"' in name or "\\" in name:
+        raise InvalidInputError(repr(name), "must be a name of a field: printable, without quotes and backslashes")
 
 
 def _check_numbers(name: str, value: Any) -> None:
     match value:
         case float() if not math.isfinite(value):
             raise InvalidInputError(name, "must be a finite number")
+        case int() if not -(2**63) <= value < 2**63:
+            raise InvalidInputError(name, "must be a number of 64 bits")
         case Mapping():
             for one in value.values():
                 _check_numbers(name, one)
@@ -106,6 +112,12 @@ def user_named_by(token: object) -> str | None:
     return subject if isinstance(subject, str) else None
 
 
+def checked_space(space_id: object) -> str | None:
+    if space_id is not None and (not isinstance(space_id, str) or not _NAME.fullmatch(space_id)):
+        raise InvalidInputError("space_id", "must be the name of a space, such as u-1")
+    return space_id
+
+
 def checked_strategy(strategy: str | None) -> str | None:
     if strategy is not None and strategy not in STRATEGIES:
         raise InvalidInputError("on_conflict", f"must be one of {', '.join(STRATEGIES)}")
@@ -120,6 +132,8 @@ def checked_query(entity_type: str, where: Mapping[str, Scalar], *, order_by: st
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
             raise InvalidInputError(name, "must be compared with a number of 64 bits")
         _check_numbers(name, value)
+    if len(where) > MOST_CONDITIONS:
+        raise InvalidInputError("where", f"must have at most {MOST_CONDITIONS} fields")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         raise InvalidInputError("limit", "must be a number from 0 up")
     field = order_by.removeprefix("-") if order_by is not None else None

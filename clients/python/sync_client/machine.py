@@ -64,6 +64,8 @@ GREETING_S = 15.0
 """How long the way from an open link to an accepted token may take."""
 GOOD_AFTER_S = 5.0
 """A connection that lasted so long was a good one: the pauses begin anew."""
+LISTING_S = 30.0
+"""Pause between two lists of conflicts on a link over HTTP."""
 HEARTBEAT_S = 20.0
 """Silence before a ping, for a server that does not say."""
 
@@ -139,6 +141,8 @@ class Machine:
         self._pinged_at: float | None = None
         self._greeted_at = 0.0
         self._ready_at: float | None = None
+        self._list_at: float | None = None
+        """When the conflicts are listed again, on a link that does not push them."""
         self._told: str | None = None
         """Why the server ends this link, in its words."""
         self._is_proven = False
@@ -179,8 +183,8 @@ class Machine:
         if self._heartbeat_s is not None:
             since = self._pinged_at if self._pinged_at is not None else self._heard_at
             found.append(since + self._heartbeat_s)
-        if self._ladder.look_at is not None and self.state is State.LIVE:
-            found.append(self._ladder.look_at)
+        if self.state is State.LIVE:
+            found += [moment for moment in (self._ladder.look_at, self._list_at) if moment is not None]
         return found
 
     def tick(self, now: float) -> list[Effect]:
@@ -313,10 +317,11 @@ class Machine:
             case CaughtUp():
                 self._is_proven = True
                 self.cursor = frame.cursor or self.cursor
-                return [Apply(partial(replica.complete, cursor=frame.cursor)), *self._synced()]
+                return [Apply(partial(replica.complete, cursor=frame.cursor)), *self._synced(), *self._check()]
             case Results():
                 self.rows_told += len(frame.updates) if self._uploads.is_plain else 0
-                return [*self._uploads.results(frame, now, cursor=self.cursor), *self._synced()]
+                listing: list[Effect] = [ListConflicts()] if frame.omits_conflicts else []
+                return [*self._uploads.results(frame, now, cursor=self.cursor), *listing, *self._synced()]
             case Failure():
                 return self._failure(frame, now)
             case ConflictOpened():
@@ -413,10 +418,13 @@ class Machine:
         if self._uploads.is_plain:
             return [Apply(partial(replica.complete, cursor=None)), *effects]
         effects.append(ListConflicts())
-        if self._check_is_due and self._profile.entity_types is None:
-            effects.append(Check())
-        self._check_is_due = False
+        self._list_at = now + LISTING_S if self._heartbeat_s is None else None
         return effects
+
+    def _check(self) -> list[Effect]:
+        """All rows of a first sync or a reset are here: they are compared with the server's."""
+        is_due, self._check_is_due = self._check_is_due and not self._uploads.is_plain, False
+        return [Check()] if is_due and self._profile.entity_types is None else []
 
     def _changes(self, frame: Changes) -> list[Effect]:
         self.rows_told += len(frame.updates)
@@ -465,7 +473,7 @@ class Machine:
         return [Close()]
 
     def _end(self, problem: str | None) -> list[Effect]:
-        self.problem = problem
+        self.problem, self._needs_new_token = problem, problem is not None
         self._forget_link()
         return [Close()]
 
@@ -474,6 +482,9 @@ class Machine:
         if self._heartbeat_s is not None and self._pinged_at is None and now >= self._heard_at + self._heartbeat_s:
             self._pinged_at = now
             effects.append(Send({"type": "ping", "timestamp": self._now_text()}))
+        if self._list_at is not None and now >= self._list_at:
+            self._list_at = now + LISTING_S
+            effects.append(ListConflicts())
         return effects + self._uploads.tick(now)
 
 

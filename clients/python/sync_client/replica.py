@@ -11,6 +11,7 @@ Numbered laws, each held by a property test (docs/client.md):
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -190,7 +191,16 @@ def _over(known: Row, row: Row, *, is_plain: bool) -> Row:
 def _is_newer(update: Update, row: Row | None) -> bool:
     if row is None or row.stale or update.row.version > row.version:
         return True
-    return update.begins and row.data is None and row.version > 0
+    is_gone = row.data is None and row.version > 0
+    return update.begins and is_gone and _is_later(update.row.modified_at, row.modified_at)
+
+
+def _is_later(text: str | None, other: str | None) -> bool:
+    """Whether an entity was begun anew after it was deleted; else it is told once more how it began."""
+    try:
+        return text is not None and (other is None or datetime.fromisoformat(text) > datetime.fromisoformat(other))
+    except (ValueError, TypeError):
+        return False
 
 
 def _take_out(tables: Tables, operations: Sequence[Operation]) -> None:
@@ -255,8 +265,10 @@ def _rows_of(
     rows = []
     for operation, result in ended:
         if _is_told(result, is_plain=is_plain) and result.key is not None and result.version:
-            space_id = operation.space_id if operation is not None else None
-            if space_id is None and result.operation_type is OperationType.CREATE and owner is not None:
+            about = [operation] if operation is not None else tables.pending([result.key]).get(result.key, [])
+            space_id = next((space for one in about if (space := one.space_id or one.home) is not None), None)
+            is_made_here = any(one.operation_type is OperationType.CREATE for one in about)
+            if space_id is None and is_made_here and owner is not None:
                 space_id = f"u-{owner}"
             rows.append(Update(Row(result.key, space_id, result.version, result.data, at, owner)))
     return rows

@@ -40,7 +40,6 @@ class Conflicts(Struct):
 
 class Checksum(Struct):
     checksum: str
-    cursor: str
 
 
 _sync = msgspec.json.Decoder(Reply[told.SyncData])
@@ -76,10 +75,12 @@ def conflicts_reply(body: bytes) -> list[Conflict]:
     return [conflict(one) for one in _read(_conflicts, body).conflicts]
 
 
-def checksum_reply(body: bytes) -> tuple[str, str]:
-    """What `GET /spaces/{space_id}/checksum` says: the checksum, and the cursor at which it was computed."""
-    found = _read(_checksum, body)
-    return found.checksum, found.cursor
+def checksum_reply(body: bytes) -> int:
+    """What `GET /spaces/{space_id}/checksum` says."""
+    try:
+        return int(_read(_checksum, body).checksum, 16)
+    except ValueError:
+        raise UnreadableFrameError("a checksum is no hexadecimal number") from None
 
 
 def error_reply(body: bytes, message_id: str | None, retry_after_s: float | None) -> Failure | None:

@@ -8,10 +8,16 @@ class Signal:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self.is_over = False
 
     @property
     def next(self) -> asyncio.Event:
         return self._event
+
+    def end(self) -> None:
+        """Nothing will happen any more."""
+        self.is_over = True
+        self.fire()
 
     def fire(self) -> None:
         self._event.set()

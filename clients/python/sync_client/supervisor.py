@@ -106,6 +106,8 @@ class Supervisor:
             self._engine = None
             with contextlib.suppress(StoreError):
                 await self._refresh()
+        self.moved.end()
+        self.status_moved.end()
         await self.store.close()
         self._lease.release()
 
@@ -151,7 +153,7 @@ class Supervisor:
 
     async def _sync(self) -> None:
         """Run an engine while this process holds the lease; take it when another one lets go."""
-        while not self._lease.acquire():  # noqa: ASYNC110  a lock of the file system wakes nobody
+        while not self._acquired():  # noqa: ASYNC110  a lock of the file system wakes nobody
             await asyncio.sleep(LEASE_S)
         while True:
             try:
@@ -167,6 +169,14 @@ class Supervisor:
             self._is_stale.set()
             await asyncio.sleep(AGAIN_S)
             self._trouble = None
+
+    def _acquired(self) -> bool:
+        try:
+            return self._lease.acquire()
+        except OSError as error:
+            self._trouble = f"no lock can be put beside the store: {error.strerror}; mend its directory's permissions"
+            self._is_stale.set()
+            return False
 
     async def _look(self) -> None:
         """Hear of what other processes on the store write."""

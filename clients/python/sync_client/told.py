@@ -42,6 +42,7 @@ class OperationResult(Struct):
     error: str | None = None
     error_code: str | None = None
     details: Json | None = None
+    duplicate: bool = False
 
 
 class ConflictSide(Struct):
@@ -81,6 +82,7 @@ class SyncData(Struct):
     operation_results: list[OperationResult] = []
     server_updates: list[UpdateItem] = []
     conflicts: list[ConflictView] = []
+    conflicts_omitted: int = 0
     new_client_state: NewClientState = field(default_factory=NewClientState)
     resets: list[ResetItem] = []
 

@@ -32,6 +32,11 @@ class _Request(NamedTuple):
     is_atomic: bool
     deadline: float
 
+    @property
+    def concerned(self) -> list[Operation]:
+        """Every operation that fails with it, whether it was sent or its entity read."""
+        return [*self.operations, *self.reads.values()]
+
 
 class _Hold(NamedTuple):
     """An operation that waits to be tried again."""
@@ -176,16 +181,16 @@ class Uploads:
         if request is None or failure.message_id != request.message_id:
             return None
         self._must_look = True
-        if not failure.is_retryable and (request.operations or request.reads):
+        if not failure.is_retryable and request.concerned:
             effects = self.blame(failure.problem)
             return effects + self.look(now)
         self._request = self._ahead = None
-        self._limit = max(1, len(request.operations) // 2)
+        self._limit = max(1, len(request.concerned) // 2)
         self._pause_until = now + pause(self._failures, chance=self._chance(), at_least_s=failure.retry_after_s)
         self._failures += 1
-        if self._failures > 1 and (self._limit == 1 or request.is_atomic):
-            for operation in request.operations:
-                self._hold(operation.operation_id, now)
+        if self._failures > 1 and (len(request.concerned) == 1 or request.is_atomic):
+            for operation in request.concerned:  # longer than all wait, so that others go first
+                self._hold(operation.operation_id, self._pause_until)
         return [AskToken()] if failure.problem.error_code == "UNAUTHORIZED" else []
 
     def blame(self, problem: Problem) -> list[Effect]:
@@ -193,11 +198,12 @@ class Uploads:
         request, self._request, self._ahead = self._request, None, None
         if request is None:
             return []
-        if len(request.operations) > 1 and not request.is_atomic:
-            self._limit = len(request.operations) // 2
+        if len(request.concerned) > 1 and not request.is_atomic:
+            self._limit = len(request.concerned) // 2
             return []
-        gone: list[Effect] = [Apply(partial(replica.gone, key=read.key)) for read in request.reads.values()]
-        return [*gone, self._refuse(request.operations, problem)]
+        if request.operations:
+            return [self._refuse(request.operations, problem)]
+        return [Apply(partial(replica.gone, key=read.key)) for read in request.reads.values()]
 
     def _refuse(self, operations: Sequence[Operation], problem: Problem) -> Apply:
         ids = [operation.operation_id for operation in operations]

@@ -82,6 +82,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         fields: data of a create, changes of an update, `resolved_data` of a resolve that merges.
         before_version: the version of the row that it was made on; 0 where there was none.
         timestamp: when it was made, RFC 3339.
+        home: the space in which the entity was shown when this was made.
         group: names the transaction it belongs to; its operations take effect together or not at all.
         shown: of a resolve: what the entity is shown as meanwhile; None as it is.
         shows_nothing: of a resolve: the entity is shown as deleted meanwhile.
@@ -98,6 +99,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fields: Json | None = None
     before_version: int = 0
     space_id: str | None = None
+    home: str | None = None
     group: str | None = None
     conflict_id: str | None = None
     strategy: str | None = None

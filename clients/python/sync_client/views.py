@@ -64,10 +64,10 @@ def is_plain(tables: Tables) -> bool:
     return tables.value(SYNCED_AT) is not None
 
 
-def checksum(tables: Tables, space_id: str) -> str:
+def checksum(tables: Tables, space_id: str) -> int:
     """What the server computes of the space's live rows, too (docs/rest.md, Checksums)."""
     total = 0
     for key, version in tables.live_versions(space_id):
         text = f"{key.entity_type}/{key.entity_id}@{version}"
         total ^= int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
-    return f"{total:016x}"
+    return total

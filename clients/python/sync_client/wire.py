@@ -33,6 +33,11 @@ from sync_client.values import Conflict, Key, OperationType, Problem, Row, Side,
 RETRYABLE = frozenset({"SYNC_ERROR", "NETWORK_ERROR", "TIMEOUT", "RATE_LIMIT_EXCEEDED", "UNAUTHORIZED"})
 """Codes of what may succeed later, or with a newer token (protocol, section 9)."""
 
+LEAST_BYTES = 16_384
+"""A limit below this would shut everything out: it is a mistake of the server."""
+LONGEST_WAIT_S = 3_600.0
+LONGEST_NAME = 128
+
 _OPERATION_TYPES = {kind.value: kind for kind in OperationType}
 
 
@@ -154,9 +159,9 @@ def frame(message: Told, codec: Codec) -> Frame:  # noqa: C901, PLR0911, PLR0912
         case told.ConflictResolved(success, conflict_id):
             return ConflictClosed(conflict_id) if success else Heard()
         case told.ToldPing(message_id, timestamp):
-            return Ping(message_id, timestamp)
+            return Ping(_echoed(message_id), _echoed(timestamp))
         case told.Error():
-            retryable = message.retryable if message.retryable is not None else message.error_code in RETRYABLE
+            retryable = bool(message.retryable) or message.error_code in RETRYABLE
             return Failure(message.message_id, problem(message), retryable, _seconds(message.retry_after_ms))
         case told.ToldGoodbye(reason, retry_after_ms):
             return Goodbye(reason, _seconds(retry_after_ms))
@@ -167,7 +172,7 @@ def frame(message: Told, codec: Codec) -> Frame:  # noqa: C901, PLR0911, PLR0912
 def _greeting(message: told.Handshake) -> Greeting:
     return Greeting(
         frozenset(message.capabilities) if message.capabilities is not None else None,
-        Limits(message.limits.max_message_bytes, message.limits.max_operations),
+        Limits(max(message.limits.max_message_bytes, LEAST_BYTES), max(message.limits.max_operations, 1)),
         message.heartbeat_interval_ms / 1_000 if message.heartbeat_interval_ms else None,
         _admission(message.auth) if message.auth is not None else None,
         problem(message) if not message.success else None,
@@ -194,6 +199,7 @@ def results(data: told.SyncData, message_id: str | None, codec: Codec) -> Result
         [one.space_id for one in data.resets],
         data.new_client_state.last_sync_time,
         data.new_client_state.has_more,
+        data.conflicts_omitted > 0,
     )
 
 
@@ -207,12 +213,16 @@ def _row(codec: Codec, key: Key, space_id: str | None, item: told.UpdateData | t
     elif item.data is UNSET:
         raise UnreadableFrameError(f"a {item.operation_type} has no data")
     else:
-        data = codec.text(item.data)
+        data = _entity_text(codec, item.data)
+    if not 0 <= item.version < 2**53:
+        raise UnreadableFrameError("a version is out of range")
     row = Row(key, space_id, item.version, data, item.modified_at, _stored(item.modified_by))
     return Update(row, item.operation_type == "create" and item.version == 1, item.reason == "revoked")
 
 
 def _result(codec: Codec, one: told.OperationResult) -> Result:
+    # a resend is told its first result again: what it said of the entity may long be past, but for a delete
+    is_present = not one.duplicate or one.operation_type == OperationType.DELETE
     has_key = one.entity_id is not None and one.entity_type is not None
     return Result(
         one.operation_id or "",
@@ -221,8 +231,8 @@ def _result(codec: Codec, one: told.OperationResult) -> Result:
         one.verdict,
         Key(one.entity_type or "", _stored(one.entity_id) or "") if has_key else None,
         one.new_version,
-        one.data is not UNSET,
-        codec.text(one.data) if one.data is not UNSET else None,
+        one.data is not UNSET and is_present,
+        _entity_text(codec, one.data) if one.data is not UNSET else None,
         one.conflict_id,
         problem(one) if one.error is not None or one.error_code is not None else None,
     )
@@ -264,7 +274,23 @@ def _stored(wire: WireId | None) -> str | None:
 
 
 def _seconds(milliseconds: float | None) -> float | None:
-    return milliseconds / 1_000 if milliseconds is not None else None
+    return min(max(milliseconds / 1_000, 0.0), LONGEST_WAIT_S) if milliseconds is not None else None
+
+
+def _echoed(text: str | None) -> str | None:
+    """What a pong repeats: not more than the protocol allows."""
+    return text if text is not None and len(text) <= LONGEST_NAME else None
+
+
+def _entity_text(codec: Codec, raw: Raw) -> str | None:
+    """
+    Raises:
+        UnreadableFrameError: it is no entity.
+    """
+    text = codec.text(raw)
+    if text is not None and not text.startswith("{"):
+        raise UnreadableFrameError("an entity is no object")
+    return text
 
 
 def _bytes(data: bytes | str) -> bytes:

@@ -39,12 +39,12 @@ def operation_of(tables: Tables, intent: Intent, stamp: Stamp) -> Operation:
     Raises:
         EntityNotFoundError: there is no such entity to update or delete.
     """
-    key, version = intent.key, 0
+    key, version, home = intent.key, 0, None
     if intent.kind is not OperationType.CREATE:
         found = views.entity(tables, key)
         if found is None:
             raise EntityNotFoundError(*key)
-        key = found.key
+        key, home = found.key, found.space_id
         is_older = intent.version is not None and intent.version < found.version
         version = (
             intent.version if is_older and intent.version is not None and not views.is_plain(tables) else found.version
@@ -52,7 +52,7 @@ def operation_of(tables: Tables, intent: Intent, stamp: Stamp) -> Operation:
     return Operation(
         operation_id=stamp.new_id(), operation_type=intent.kind, entity_type=key.entity_type, entity_id=key.entity_id,
         timestamp=stamp.now, fields=intent.fields, before_version=version, space_id=intent.space_id,
-        on_conflict=intent.on_conflict,
+        on_conflict=intent.on_conflict, home=home,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ class Api:
         self._making = asyncio.Lock()
         self.token = ""
 
-    async def stream(self, method: str, path: str, **options: Any) -> httpx.Response:
+    async def stream(self, method: str, path: str, *, token: str | None = None, **options: Any) -> httpx.Response:
         """Send a request; its answer's body is still to be read, and the answer to be closed.
 
         Raises:
@@ -34,7 +34,7 @@ class Api:
         async with self._making:
             if self._http is None:
                 self._http = await asyncio.to_thread(_http_client)  # it reads certificates
-        headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
+        headers = {"Authorization": f"Bearer {token or self.token}", **options.pop("headers", {})}
         request = self._http.build_request(method, f"{self._url}{path}", headers=headers, **options)
         return await self._http.send(request, stream=True)
 
@@ -59,30 +59,30 @@ class Api:
         if self._http is not None:
             await self._http.aclose()
 
-    async def get(self, path: str, query: Mapping[str, str | int] | None = None) -> bytes:
+    async def get(self, path: str, query: Mapping[str, str | int] | None = None, *, token: str | None = None) -> bytes:
         """
         Raises:
             LinkLostError
         """
         try:
-            response, body = await self.fetch("GET", path, params=query)
+            response, body = await self.fetch("GET", path, params=query, token=token)
         except httpx.HTTPError as error:
             raise LinkLostError(unreachable(error)) from None
         if response.status_code != _OK:
             raise LinkLostError(refused(response))
         return body
 
-    async def owner(self) -> WireId | None:
+    async def owner(self, token: str) -> WireId | None:
         """Whose token it is."""
-        spaces = spaces_reply(await self.get("/spaces"))
+        spaces = spaces_reply(await self.get("/spaces", token=token))
         return next((space.owner for space in spaces if space.is_personal), None)
 
     async def spaces(self) -> list[str]:
         """The spaces that the user reads."""
         return [space.space_id for space in spaces_reply(await self.get("/spaces"))]
 
-    async def checksum(self, space_id: str) -> tuple[str, str]:
-        """What the server computes of a space, and the cursor at which it did."""
+    async def checksum(self, space_id: str) -> int:
+        """What the server computes of a space."""
         return checksum_reply(await self.get(f"/spaces/{space_id}/checksum"))
 
     async def conflicts(self) -> list[Conflict]:
@@ -99,7 +99,9 @@ class Api:
 
 def _http_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        timeout=httpx.Timeout(OPEN_S, read=60.0), headers={"User-Agent": "sync-client"}, follow_redirects=False
+        timeout=httpx.Timeout(OPEN_S, read=60.0),
+        headers={"User-Agent": "sync-client", "Accept-Encoding": "identity"},
+        follow_redirects=False,
     )
 
 

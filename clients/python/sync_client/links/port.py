@@ -6,6 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 from sync_client.errors import InvalidInputError
 from sync_client.events import Lost
 from sync_client.frames import Frame, Message
+from sync_client.wire import LONGEST_WAIT_S
 
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 """What one message of a server may hold: the largest reply that the protocol allows, with room."""
@@ -45,10 +46,12 @@ def refusal(status: int, retry_after: str | None, what: str) -> Lost:
 def seconds(header: str | None) -> float | None:
     """A `Retry-After` in seconds; its form as a date is not understood.
 
-    >>> seconds("3"), seconds("Wed, 21 Oct 2026 07:28:00 GMT"), seconds(None)
-    (3.0, None, None)
+    >>> seconds("3"), seconds("Wed, 21 Oct 2026 07:28:00 GMT"), seconds(None), seconds("9" * 400)
+    (3.0, None, None, 3600.0)
     """
-    return float(header) if header is not None and header.isascii() and header.isdigit() else None
+    if header is None or not header.isascii() or not header.isdigit():
+        return None
+    return min(float(header), LONGEST_WAIT_S)
 
 
 class Link(Protocol):

@@ -10,6 +10,13 @@ from sync_client.links.port import MAX_FRAME_BYTES, OPEN_S, LinkLostError, refus
 from sync_client.wire import CODECS, JSON, Codec
 
 
+class _Direct(connect):
+    """A connection to the server that was named: the handshake carries a token, so it follows nobody elsewhere."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
 class WebSocketLink:
     """Open it with `WebSocketLink.open`."""
 
@@ -29,7 +36,7 @@ class WebSocketLink:
             LinkLostError
         """
         try:
-            connection = await connect(
+            connection = await _Direct(
                 url,
                 subprotocols=[Subprotocol(codec.subprotocol)],
                 compression=None,

@@ -39,8 +39,8 @@ class MemoryTables(Tables):
     The other tables are copied when the transaction first writes to them.
     """
 
-    def __init__(self, state: _State) -> None:
-        self.state = copy(state)
+    def __init__(self, state: _State | None = None) -> None:
+        self.state = copy(state) if state is not None else _State()
         self._own: set[str] = set()
         self._undo: list[Callable[[], object]] = []
 

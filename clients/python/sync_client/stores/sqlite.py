@@ -28,6 +28,15 @@ JOBS_AT_ONCE = 256
 """Waiting jobs that one commit may carry."""
 
 
+_BROKEN = frozenset(
+    {
+        sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY,
+    }
+)  # fmt: skip
+"""Errors of the file and not of the statement."""
+
+
 class _Job(NamedTuple):
     call: Callable[[Tables], Any]
     answer: asyncio.Future[Any]
@@ -58,8 +67,12 @@ class SqliteStore:
         """
         store = cls(path)
         store._thread.start()
-        await asyncio.wrap_future(store._opened)
-        await store.was_changed_elsewhere()
+        try:
+            await asyncio.shield(asyncio.wrap_future(store._opened))
+            await store.was_changed_elsewhere()
+        except asyncio.CancelledError:
+            store._jobs.put(None)  # the thread ends by itself
+            raise
         return store
 
     @property
@@ -150,8 +163,10 @@ def _attempt(connection: sqlite3.Connection, tables: SqliteTables, job: _Job) ->
     problem: BaseException | None = None
     try:
         answer = job.call(tables)
-    except sqlite3.OperationalError:
-        raise  # the disk is full, say: none of the jobs can be committed
+    except sqlite3.OperationalError as error:
+        if not connection.in_transaction or error.sqlite_errorcode & 0xFF in _BROKEN:
+            raise  # the disk is full, say: none of the jobs can be committed
+        problem = StoreError(f"the store cannot do this: {error}")
     except StopIteration as error:  # a future cannot carry it
         problem = RuntimeError(f"a step ended by {error!r}")
     except BaseException as error:  # noqa: BLE001  whatever it is, it belongs to who asked

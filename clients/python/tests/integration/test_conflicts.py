@@ -10,16 +10,13 @@ from tests.harness import RunningServer, update
 
 async def clash(server: RunningServer, notes: SyncClient) -> Conflict:
     """The same title, changed here and elsewhere."""
-    note = await notes.create("note", title="base", content="untouched")
+    await notes.create("note", title="base", content="untouched")
     await notes.settled(timeout_s=BOUND_S)
+    (read,) = await notes.query("note")
     async with server.client("1", "other") as other:
-        # both are on their way at once: whoever comes second is in conflict
-        await other.do(update("theirs", note.id, 1, title="theirs"), default_resolution_strategy="client_wins")
+        await other.do(update("theirs", read.id, 1, title="theirs"), default_resolution_strategy="client_wins")
         await until(notes, lambda: notes.query("note", title="theirs"))
-    await notes._open.store.run(
-        lambda tables: tables.save_rows([row._replace(version=1) for row in tables.rows([note.key]).values()])
-    )
-    await notes.update(note, title="mine", on_conflict="manual")
+    await notes.update(read, title="mine", on_conflict="manual")
     (conflict,) = await until(notes, notes.conflicts)
     return conflict
 
