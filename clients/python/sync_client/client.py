@@ -23,6 +23,7 @@ from sync_client.inputs import (
     checked_space,
     checked_strategy,
     checked_type,
+    is_token,
     user_named_by,
 )
 from sync_client.ladder import LinkKind
@@ -91,7 +92,7 @@ class SyncClient:
         connect: bool = True,
     ) -> None:
         self._address = parse_address(url)
-        if not callable(token) and (not isinstance(token, str) or not token):
+        if not callable(token) and (not isinstance(token, str) or not is_token(token)):
             raise InvalidInputError("token", "must be a JSON Web Token, or a function that gives one")
         self._token = token
         self._store_at = store

@@ -39,6 +39,7 @@ from sync_client.events import (
     Written,
 )
 from sync_client.frames import Admission, Message
+from sync_client.inputs import is_token
 from sync_client.ladder import Ladder, LinkKind
 from sync_client.links.api import Api
 from sync_client.links.http import HttpLink
@@ -285,8 +286,8 @@ class Engine:
             return self._token_source
         try:
             async with asyncio.timeout(TOKEN_S):
-                token = self._token_source()
-                return await token if inspect.isawaitable(token) else token
+                given = self._token_source()
+                token = await given if inspect.isawaitable(given) else given
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -295,6 +296,9 @@ class Engine:
         except Exception as error:  # noqa: BLE001  the application's own function may raise anything
             _log.exception("the function that gives the token failed")
             raise LinkLostError(Lost(f"no token: the function that gives it failed ({type(error).__name__})")) from None
+        if not isinstance(token, str) or not is_token(token):
+            raise LinkLostError(Lost("no token: what the function gave is none, or has spaces in it"))
+        return token
 
     async def _renewed(self, session: _Session) -> None:
         try:

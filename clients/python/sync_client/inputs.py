@@ -99,6 +99,11 @@ def checked_names(field: str, names: Sequence[str] | None) -> tuple[str, ...] | 
     return tuple(names)
 
 
+def is_token(token: str) -> bool:
+    """Whether a text can be sent as a token: visible ASCII."""
+    return bool(token) and token.isascii() and token.isprintable() and " " not in token
+
+
 def user_named_by(token: object) -> str | None:
     """Whom a JSON Web Token names, unverified; None where it is a function, or no such token."""
     parts = token.split(".") if isinstance(token, str) else []

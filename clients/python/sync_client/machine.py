@@ -2,13 +2,13 @@
 
 Numbered laws, each held by a property test (docs/client.md):
 
- M1 Every event is taken in every state, as `states.TABLE` says.
+ M1 Every event is taken in every state, as the table `states.TABLE` says.
  M2 At most one request is under way; what it carried is sent again unless its reply came.
  M3 Nothing but the handshake, the token and pongs is sent before the token was accepted.
  M4 A cursor is used only once the rows that it stands for were applied.
- M5 Not connected, with a connection wanted, there is always a deadline: it never waits for nothing.
- M6 After a code of the range 45xx, and with another user's token, it does not connect by itself.
- M7 An operation that fails is held back alone: others go on.
+ M5 While it waits to connect, or has something to send, a deadline or an answer is to come: it never waits for nothing.
+ M6 After a close code of the range 45xx, and with another user's token, it does not connect by itself.
+ M7 An operation that fails is held back alone, with what names its entity: others go on.
 """
 
 from collections.abc import Callable
@@ -313,14 +313,16 @@ class Machine:
                 return self._changes(frame)
             case Reset():
                 self._check_is_due = True
-                return [Apply(partial(replica.mark, space_id=frame.space_id))]
+                # conflicts are not in the feed, also those of a space that is granted now
+                listing: list[Effect] = [ListConflicts()] if self.state is State.LIVE else []
+                return [Apply(partial(replica.mark, space_id=frame.space_id)), *listing]
             case CaughtUp():
                 self._is_proven = True
                 self.cursor = frame.cursor or self.cursor
                 return [Apply(partial(replica.complete, cursor=frame.cursor)), *self._synced(), *self._check()]
             case Results():
                 self.rows_told += len(frame.updates) if self._uploads.is_plain else 0
-                listing: list[Effect] = [ListConflicts()] if frame.omits_conflicts else []
+                listing = [ListConflicts()] if frame.omits_conflicts else []
                 return [*self._uploads.results(frame, now, cursor=self.cursor), *listing, *self._synced()]
             case Failure():
                 return self._failure(frame, now)

@@ -35,12 +35,12 @@ def rename(tables: Tables, results: Sequence[Result], known: Mapping[str, Operat
     if not names:
         return False
     queue = tables.queue(after=0, limit=None)
-    ids = {made.entity_id: format_id(named.entity_id) for made, named in names.items()}
+    ids = {made.entity_id: format_id(named.entity_id) for made, named in names.items() if _is_made_here(made)}
     renamed = [(old, new) for old in queue if (new := _with_ids(old, names, ids)) != old]
     before = Before(tables, list(dict.fromkeys(key for old, new in renamed for key in (old.key, new.key))))
     for made, named in names.items():
         tables.save_alias(made, named)
-        if _MADE_ID.fullmatch(made.entity_id):
+        if _is_made_here(made):
             tables.save_alias(made._replace(entity_type=_ANY_TYPE), named._replace(entity_type=_ANY_TYPE))
     tables.replace_operations([new for _, new in renamed])
     quarantined = tables.quarantined()
@@ -59,6 +59,10 @@ def _with_ids(operation: Operation, names: Mapping[Key, Key], ids: Mapping[str, 
     return msgspec.structs.replace(operation, entity_id=entity_id, fields=replaced(operation.fields, ids))
 
 
+def _is_made_here(key: Key) -> bool:
+    return _MADE_ID.fullmatch(key.entity_id) is not None
+
+
 def known_ids(tables: Tables, values: Sequence[Any]) -> dict[str, WireId]:
     """What the server calls those of the texts that are ids it replaced."""
     texts = {Key(_ANY_TYPE, text) for text in _texts(values) if _MADE_ID.fullmatch(text)}
@@ -67,16 +71,23 @@ def known_ids(tables: Tables, values: Sequence[Any]) -> dict[str, WireId]:
 
 
 def with_known_names(tables: Tables, operations: Sequence[Operation]) -> Sequence[Operation]:
-    keys = {one.key for one in operations if one.operation_type is not OperationType.CREATE}
-    names = tables.aliases(keys) if keys else {}
+    names = _known_names(tables, operations)
     ids = known_ids(tables, [one.fields for one in operations])
     return [_with_known_name(one, names, ids) for one in operations] if names or ids else operations
 
 
+def _known_names(tables: Tables, operations: Sequence[Operation]) -> dict[Key, Key]:
+    """What the server calls the entities of operations; an id that was used again for another one means that."""
+    keys = {one.key for one in operations} - {
+        one.key for one in operations if one.operation_type is OperationType.CREATE
+    }
+    names = tables.aliases(keys) if keys else {}
+    used_again = {*tables.pending(names), *tables.rows(names)} if names else set()
+    return {made: named for made, named in names.items() if made not in used_again}
+
+
 def _with_known_name(operation: Operation, names: Mapping[Key, Key], ids: Mapping[str, WireId]) -> Operation:
     """Also based on what the create made, if it was written on top of that."""
-    if operation.operation_type is OperationType.CREATE:
-        return _with_ids(operation, {}, ids)  # an id may be used again
     new = _with_ids(operation, names, ids)
     is_on_create = new.entity_id != operation.entity_id and operation.before_version == 0
     return msgspec.structs.replace(new, before_version=1) if is_on_create else new

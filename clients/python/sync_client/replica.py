@@ -191,8 +191,7 @@ def _over(known: Row, row: Row, *, is_plain: bool) -> Row:
 def _is_newer(update: Update, row: Row | None) -> bool:
     if row is None or row.stale or update.row.version > row.version:
         return True
-    is_gone = row.data is None and row.version > 0
-    return update.begins and is_gone and _is_later(update.row.modified_at, row.modified_at)
+    return update.begins and row.data is None and _is_later(update.row.modified_at, row.modified_at)
 
 
 def _is_later(text: str | None, other: str | None) -> bool:
@@ -258,18 +257,19 @@ def _raise_base(tables: Tables, done: Operation, version: int) -> None:
 
 
 def _rows_of(
-    tables: Tables, ended: Iterable[tuple[Operation | None, Result]], at: str | None, *, is_plain: bool
+    tables: Tables, ended: Sequence[tuple[Operation | None, Result]], at: str | None, *, is_plain: bool
 ) -> list[Update]:
     """The entities that results carry. They do not say who wrote them, nor, of a new one, in which space it is."""
     owner = tables.value(OWNER)
+    known = tables.rows({result.key for _, result in ended if result.key is not None})
     rows = []
     for operation, result in ended:
         if _is_told(result, is_plain=is_plain) and result.key is not None and result.version:
             about = [operation] if operation is not None else tables.pending([result.key]).get(result.key, [])
             space_id = next((space for one in about if (space := one.space_id or one.home) is not None), None)
-            is_made_here = any(one.operation_type is OperationType.CREATE for one in about)
-            if space_id is None and is_made_here and owner is not None:
-                space_id = f"u-{owner}"
+            is_written = any(one.operation_type is not OperationType.RESOLVE for one in about)
+            if space_id is None and result.key not in known and is_written and owner is not None:
+                space_id = f"u-{owner}"  # what was shown without a space was made here, for the user's own
             rows.append(Update(Row(result.key, space_id, result.version, result.data, at, owner)))
     return rows
 

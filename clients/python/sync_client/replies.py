@@ -8,7 +8,16 @@ from msgspec import Struct
 from sync_client import told
 from sync_client.frames import CaughtUp, Changes, Failure, Frame, Reset
 from sync_client.values import Conflict, WireId
-from sync_client.wire import JSON, RETRYABLE, UnreadableFrameError, conflict, problem, results, update
+from sync_client.wire import (
+    JSON,
+    RETRYABLE,
+    UNREADABLE,
+    UnreadableFrameError,
+    conflict,
+    problem,
+    results,
+    update,
+)
 
 T = TypeVar("T")
 
@@ -87,7 +96,7 @@ def error_reply(body: bytes, message_id: str | None, retry_after_s: float | None
     """The body of a refused request; None where something else than the server answered."""
     try:
         refusal = _refusal.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     return Failure(message_id, problem(refusal), refusal.error_code in RETRYABLE, retry_after_s)
 
@@ -95,5 +104,5 @@ def error_reply(body: bytes, message_id: str | None, retry_after_s: float | None
 def _read(decoder: "msgspec.json.Decoder[Reply[T]]", body: bytes) -> T:
     try:
         return decoder.decode(body).data
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise UnreadableFrameError(str(error)) from None

@@ -67,6 +67,7 @@ class ConflictView(Struct):
     status: str = "open"
     timestamp: str = ""
     resolution: Json | None = None
+    space_id: str | None = None
 
 
 class NewClientState(Struct):

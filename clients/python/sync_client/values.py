@@ -171,6 +171,7 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True):
     whole: Json
     rule: str | None
     since: str
+    space_id: str | None = None
 
     @property
     def key(self) -> Key:

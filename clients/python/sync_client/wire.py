@@ -38,6 +38,9 @@ LEAST_BYTES = 16_384
 LONGEST_WAIT_S = 3_600.0
 LONGEST_NAME = 128
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError)
+"""What reading bytes may raise; the last, what JSON has no way to say."""
+
 _OPERATION_TYPES = {kind.value: kind for kind in OperationType}
 
 
@@ -71,7 +74,7 @@ class Codec(ABC):
         """
         try:
             return frame(self._told(data), self)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             if self._type_of(data) in told.TYPES:
                 raise UnreadableFrameError(str(error)) from None
             return Heard()
@@ -79,7 +82,7 @@ class Codec(ABC):
     def _type_of(self, data: bytes | str) -> str:
         try:
             plain = self._plain(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             raise UnreadableFrameError("a frame is not well-formed") from None
         kind = plain.get("type") if isinstance(plain, dict) else None
         if not isinstance(kind, str):
@@ -254,6 +257,7 @@ def conflict(view: told.ConflictView) -> Conflict:
         base=view.base_data,
         rule=view.rule,
         since=view.timestamp,
+        space_id=view.space_id,
     )
 
 

@@ -71,7 +71,8 @@ def resolution_of(tables: Tables, conflict_id: str, strategy: str, resolved: Jso
         shown = {name: value for name, value in {**below, **found.mine.data}.items() if name != "id"}
     return Operation(
         operation_id=stamp.new_id(), operation_type=OperationType.RESOLVE, entity_type=found.entity_type,
-        entity_id=found.entity_id, timestamp=stamp.now, fields=resolved, conflict_id=conflict_id, strategy=strategy,
+        entity_id=found.entity_id, timestamp=stamp.now, fields=resolved, home=found.space_id,
+        conflict_id=conflict_id, strategy=strategy,
         shown=shown, shows_nothing=strategy == "client_wins" and found.mine.data is None,
     )  # fmt: skip
 

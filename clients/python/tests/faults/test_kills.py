@@ -11,10 +11,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sync_client import SyncClient
+from sync_client import views
+from sync_client.stores.memory import MemoryTables
+from sync_client.stores.port import Tables
+from sync_client.stores.sqlite import SqliteStore
+from sync_client.values import Key
 
 from clients.python.tests.apps import client_of
 from tests.harness import ServerProcess, server_process, token_for
+
+from .victim import MADE, STEPS
 
 OPERATIONS = 10_000
 LONG_S = 120.0
@@ -100,39 +106,55 @@ class TestTheClientIsKilled:
 class TestTheClientIsKilledAtEachStatement:
     """A process does steps on a store and kills itself at the n-th statement; what it leaves is a step or none."""
 
-    @pytest.mark.parametrize("durable", [True, False])
-    async def test_a_step_is_whole_or_absent(self, tmp_path: Path, *, durable: bool) -> None:
+    @pytest.mark.parametrize(("durable", "every"), [(True, 1), (False, 3)])
+    async def test_a_step_is_whole_or_absent(self, tmp_path: Path, *, durable: bool, every: int) -> None:
+        states = _states()
+        told = await _victim(tmp_path / "unharmed.db", 0, durable=durable)
+        assert await _left(tmp_path / "unharmed.db") == states[-1]
         outcomes = []
-        for statement in range(1, 200):
+        for statement in range(1, int(told[-1]) + 1, every):
             store = tmp_path / f"{statement}.db"
-            command = [sys.executable, str(WRITER.with_name("victim.py")), str(store), str(statement), str(durable)]
-            victim = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-            told, _ = await victim.communicate()
-            async with SyncClient("http://127.0.0.1:1", token="t", store=store, connect=False) as notes:
-                state = await notes._open.store.run(_state)
-            assert state in STATES
-            assert STATES.index(state) >= len(told.split()), "what was answered is there"
+            told = await _victim(store, statement, durable=durable)
+            state = await _left(store)
+            assert state in states
+            assert states.index(state) >= len(told), "what was answered is there"
             outcomes.append(state)
-            if victim.returncode == 0:
-                break
-        assert all(state in outcomes for state in STATES), "it was killed in every step"
+        assert all(state in outcomes for state in states[:-1]), "it was killed in every step"
 
 
-def _state(tables):  # type: ignore[no-untyped-def]
-    """Queue, row versions, drafts, cursor, quarantine: what the steps of victim.py leave."""
-    from sync_client.values import Key
-
-    keys = [Key("note", "a"), Key("note", "b")]
-    queue = [one.operation_id for one in tables.queue(after=0, limit=None)]
-    rows = {one.entity_id: row.version for one, row in tables.rows(keys).items()}
-    drafts = sorted(one.entity_id for one in tables.drafts(keys))
-    refused = [one.operation_id for one in tables.quarantined()]
-    return queue, rows, drafts, tables.value("cursor"), refused
+async def _victim(store: Path, statement: int, *, durable: bool) -> list[str]:
+    """What it told before it was killed."""
+    command = [sys.executable, str(WRITER.with_name("victim.py")), str(store), str(statement), str(durable)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    told, _ = await process.communicate()
+    assert process.returncode == (-signal.SIGKILL if statement else 0)
+    return told.decode().split()
 
 
-STATES = [
-    ([], {}, [], None, []),
-    (["o1", "o2"], {}, ["a", "b"], None, []),
-    (["o1", "o2"], {"a": 1}, ["a", "b"], "c1", []),
-    ([], {"a": 2}, [], "c1", ["o2"]),
-]
+async def _left(path: Path) -> tuple[object, ...]:
+    store = await SqliteStore.open(path)
+    try:
+        return await store.run(_state)
+    finally:
+        await store.close()
+
+
+def _states() -> list[tuple[object, ...]]:
+    """What a store holds before and after each step of the victim."""
+    tables = MemoryTables()
+    found = [_state(tables)]
+    for step in STEPS:
+        step(tables)
+        found.append(_state(tables))
+    return found
+
+
+def _state(tables: Tables) -> tuple[object, ...]:
+    """Everything that a step may touch."""
+    keys = [Key("note", one) for one in ("a", "b", "d", "e", "f", "12", MADE)]
+    names = (views.CURSOR, views.IS_COMPLETE, views.SYNCED_AT)
+    return (
+        tables.queue(after=0, limit=None), tables.rows(keys), tables.drafts(keys), tables.quarantined(),
+        [tables.value(name) for name in names], tables.aliases(keys), tables.journal_end(),
+        sorted(tables.journal(after=0, limit=99).touches),
+    )  # fmt: skip

@@ -1,36 +1,63 @@
-"""Does three steps on a store and kills itself at a statement: `python victim.py STORE STATEMENT DURABLE`.
+"""Does each kind of step on a store and kills itself at a statement: `python victim.py STORE STATEMENT DURABLE`.
 
-It prints a line for each step that was answered.
+It prints a line for each step that was answered and, if it lives, how many statements they took.
 """
 
 import asyncio
 import os
 import signal
+import sqlite3
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from sync_client import replica
 from sync_client.frames import Result, Results, Update
 from sync_client.stores import sqlite
+from sync_client.stores.port import Tables
 from sync_client.values import Key, Operation, OperationType, Problem, Row
 
 AT = "2026-01-02T03:04:05Z"
+MADE = "01890000-0000-7000-8000-00000000000a"
+REFUSAL = Problem(error="no", error_code="VALIDATION_ERROR")
 
 
-def operation(operation_id: str, entity_id: str) -> Operation:
+def create(operation_id: str, entity_id: str, refers: str | None = None) -> Operation:
     return Operation(
         operation_id=operation_id, operation_type=OperationType.CREATE, entity_type="note", entity_id=entity_id,
-        timestamp=AT, fields={"title": "x"},
+        timestamp=AT, fields={"title": "x", "refers": refers},
     )  # fmt: skip
 
 
-def result(operation_id: str, entity_id: str, problem: Problem | None) -> Result:
-    data = '{"id":"a","title":"x"}' if problem is None else None
-    verdict = "applied" if problem is None else "rejected"
+def told(entity_id: str, space_id: str) -> Update:
+    return Update(Row(Key("note", entity_id), space_id, 1, f'{{"id":"{entity_id}","title":"old"}}', AT, "1"))
+
+
+def applied(operation_id: str, entity_id: str) -> Result:
+    key, data = Key("note", entity_id), f'{{"id":"{entity_id}","title":"x"}}'
+    return Result(operation_id, OperationType.CREATE, True, "applied", key, 2, True, data, None, None)
+
+
+def refused(operation_id: str, entity_id: str) -> Result:
     key = Key("note", entity_id)
-    return Result(
-        operation_id, OperationType.CREATE, problem is None, verdict, key, 2, problem is None, data, None, problem
-    )
+    return Result(operation_id, OperationType.CREATE, False, "rejected", key, None, False, None, None, REFUSAL)
+
+
+def reply(*results: Result) -> Results:
+    return Results("m", list(results), [], [], [], AT, has_more=False)
+
+
+WRITTEN = (create("o1", "a"), create("o2", "b", MADE), create("o3", MADE), create("o4", "d", MADE))
+STEPS: tuple[Callable[[Tables], None], ...] = (
+    partial(replica.append, operations=WRITTEN),
+    partial(replica.take, updates=[told("a", "u-1"), told("e", "u-1"), told("f", "s1")], cursor="c1"),
+    partial(replica.settle, reply=reply(applied("o1", "a"), refused("o2", "b")), is_plain=False, at=AT),
+    partial(replica.mark, space_id="u-1"),
+    partial(replica.complete, cursor="c2"),
+    partial(replica.settle, reply=reply(applied("o3", "12")), is_plain=True, at=AT),
+)
+"""Written, told, ended, marked, swept, renamed."""
 
 
 async def main(path: str, statement: int, *, durable: bool) -> None:
@@ -44,25 +71,18 @@ async def main(path: str, statement: int, *, durable: bool) -> None:
 
     connected = sqlite._connected
 
-    def watched(at: Path) -> object:
+    def watched(at: Path) -> sqlite3.Connection:
         connection = connected(at)
         connection.set_trace_callback(count)
         return connection
 
-    sqlite._connected = watched  # type: ignore[assignment]
+    sqlite._connected = watched
     store = await sqlite.SqliteStore.open(Path(path))
-    refusal = Problem(error="no", error_code="VALIDATION_ERROR")
-    told = Update(Row(Key("note", "a"), "u-1", 1, '{"id":"a","title":"old"}', AT, "1"))
-    reply = Results("m", [result("o1", "a", None), result("o2", "b", refusal)], [], [], [], AT, has_more=False)
-    steps = (
-        lambda tables: replica.append(tables, [operation("o1", "a"), operation("o2", "b")]),
-        lambda tables: replica.take(tables, [told], "c1"),
-        lambda tables: replica.settle(tables, reply, is_plain=False, at=AT),
-    )
-    for step in steps:
+    for step in STEPS:
         await store.run(step, durable=durable)
         print("done", flush=True)
     await store.close()
+    print(seen, flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sync_client import replica, views
 from sync_client.drafts import decoded, drawn
 from sync_client.frames import Update
-from sync_client.stores.memory import MemoryTables, _State
+from sync_client.stores.memory import MemoryTables
 from sync_client.stores.port import Query, Tables
 from sync_client.stores.sqlite_schema import migrate
 from sync_client.stores.sqlite_tables import SqliteTables
@@ -25,6 +25,7 @@ from clients.python.tests.builders import (
     create,
     delete,
     key,
+    operation,
     parked,
     refused,
     reply,
@@ -58,7 +59,7 @@ class ReplicaLaws(RuleBasedStateMachine):
         super().__init__()
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
         migrate(self.connection)
-        self.memory = MemoryTables(_State())
+        self.memory = MemoryTables()
         self.stores: tuple[Tables, Tables] = (self.memory, SqliteTables(self.connection))
         self.count = 0
         self.written: set[str] = set()
@@ -97,14 +98,24 @@ class ReplicaLaws(RuleBasedStateMachine):
         found = self.row_of(entity_id)
         base = {"before_version": found.version if found is not None else 0} if kind is not create else {}
         fields = {"title": title} if kind is not delete else {}
-        operation = kind(self.written_as(), entity_id, **base, **fields)
-        self.do(partial(replica.append, operations=[operation]))
+        self.do(partial(replica.append, operations=[kind(self.written_as(), entity_id, **base, **fields)]))
 
     @rule(some=st.lists(st.tuples(ids, titles), min_size=2, max_size=4))
     def write_together(self, some: list[tuple[str, str]]) -> None:
         group = self.named()
         operations = [create(self.written_as(), entity_id, group=group, title=title) for entity_id, title in some]
         self.do(partial(replica.append, operations=operations))
+
+    @rule(entity_id=ids, title=st.none() | titles, shows_nothing=st.booleans())
+    def settle_a_conflict(self, entity_id: str, title: str | None, *, shows_nothing: bool) -> None:
+        found = conflict(f"c{entity_id}", entity_id)
+        self.do(partial(replica.conflict_opened, conflict=found))
+        shown = {"title": title} if title is not None else None
+        resolve = operation(
+            self.written_as(), OperationType.RESOLVE, entity_id, conflict_id=found.conflict_id, strategy="merge",
+            shown=shown, shows_nothing=shows_nothing,
+        )  # fmt: skip
+        self.do(partial(replica.append, operations=[resolve]))
 
     # --- the server ------------------------------------------------------------------------------------------------
 
@@ -127,17 +138,19 @@ class ReplicaLaws(RuleBasedStateMachine):
     @rule(data=st.data())
     def settle(self, data: st.DataObject) -> None:
         sent = self.queue[: data.draw(st.integers(1, 4))]
-        results, conflicts = [], []
+        results, conflicts, bare = [], [], []
         for one in sent:
             found = self.row_of(one.entity_id)
             version = (found.version if found is not None else 0) + data.draw(st.integers(1, 3))
-            outcome = data.draw(st.sampled_from(("applied", "bare", "refused", "later", "parked", "gone")))
-            shown = None if one.operation_type is OperationType.DELETE else {"title": data.draw(titles)}
+            outcome = data.draw(st.sampled_from(("bare", "applied", "refused", "later", "parked", "gone")))
+            is_gone = outcome == "gone" or one.operation_type is OperationType.DELETE
+            shown = {"title": data.draw(titles)} if not is_gone else None
             match outcome:
-                case "applied":
+                case "applied" | "gone":
                     results.append(applied(one, version, shown))
                 case "bare":
-                    results.append(applied(one, version, None, has_data=one.operation_type is OperationType.DELETE))
+                    results.append(applied(one, version, None, has_data=False))
+                    bare.append((one, version))
                 case "refused":
                     results.append(refused(one))
                     if one.acknowledged is None:
@@ -147,11 +160,17 @@ class ReplicaLaws(RuleBasedStateMachine):
                 case "parked":
                     results.append(parked(one, f"c{one.operation_id}", version=version, title="theirs"))
                     conflicts.append(conflict(f"c{one.operation_id}", one.entity_id, operation_id=one.operation_id))
-                case "gone":
-                    results.append(applied(one, version, None))
             if outcome != "later":
                 self.ended.add(one.operation_id)
         self.do(partial(replica.settle, reply=reply(*results, conflicts=conflicts), is_plain=False, at=AT))
+        self.stay_until_the_row_has_it(bare)
+
+    def stay_until_the_row_has_it(self, done: list[tuple[Operation, int]]) -> None:
+        """D4"""
+        for one, version in done:
+            found = self.row_of(one.entity_id)
+            has_it = found is not None and found.version >= version
+            assert has_it or self.memory.operations([one.operation_id])
 
     @precondition(lambda self: self.queue)
     @rule()
@@ -236,4 +255,4 @@ class ReplicaLaws(RuleBasedStateMachine):
 
 
 TestReplicaLaws = ReplicaLaws.TestCase
-TestReplicaLaws.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
+TestReplicaLaws.settings = settings(max_examples=400, stateful_step_count=25, deadline=None)

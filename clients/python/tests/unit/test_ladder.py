@@ -1,6 +1,6 @@
 """The laws L1 and L2: which link is tried."""
 
-from sync_client.ladder import FIRST_LOOK_S, TRIES, Ladder, LinkKind
+from sync_client.ladder import FIRST_LOOK_S, LONGEST_LOOK_S, TRIES, Ladder, LinkKind
 
 WEBSOCKET, EVENTS, POLL = LinkKind
 
@@ -54,3 +54,29 @@ class TestTheLadder:
         ladder = Ladder([EVENTS])
         ladder.worked(0)
         assert (fail(ladder, 50), ladder.look_at) == (EVENTS, None)
+
+    def test_looks_up_not_seldomer_than_it_says(self) -> None:
+        ladder = Ladder()
+        fail(ladder)
+        for _ in range(20):
+            ladder.worked(0)
+            ladder.look_up()
+            fail(ladder, 1)
+        ladder.worked(0)
+        assert ladder.look_at == LONGEST_LOOK_S
+
+    def test_looks_up_as_soon_as_at_first_once_the_best_link_worked(self) -> None:
+        ladder = Ladder()
+        fail(ladder)
+        ladder.worked(0)
+        ladder.look_up()
+        ladder.worked(0)
+        assert (ladder.kind, ladder.look_at) == (WEBSOCKET, None)
+        fail(ladder)
+        ladder.worked(0)
+        assert ladder.look_at == FIRST_LOOK_S
+
+    def test_forgets_the_odd_failures_of_the_link_above(self) -> None:
+        ladder = Ladder()
+        fail(ladder)
+        assert (fail(ladder, TRIES - 1), fail(ladder, 1)) == (EVENTS, POLL)

@@ -1,7 +1,5 @@
 """What the machine does in the situations that have a name."""
 
-from typing import Any
-
 import pytest
 from sync_client import replica, views
 from sync_client.events import (
@@ -9,8 +7,7 @@ from sync_client.events import (
     AskToken,
     Check,
     Close,
-    Effect,
-    Input,
+    Diverged,
     ListConflicts,
     Load,
     Loaded,
@@ -18,90 +15,32 @@ from sync_client.events import (
     NewToken,
     Open,
     Opened,
-    Received,
     Send,
     Start,
     Synced,
     Written,
 )
-from sync_client.frames import Admission, CaughtUp, Changes, Expiring, Failure, Goodbye, Greeting, Limits, Ping
-from sync_client.ladder import Ladder, LinkKind
-from sync_client.machine import GREETING_S, Machine, Profile, Resume
+from sync_client.frames import (
+    Admission,
+    CaughtUp,
+    Changes,
+    ConflictClosed,
+    Expiring,
+    Failure,
+    Goodbye,
+    Greeting,
+    Heard,
+    Limits,
+    Ping,
+    Reset,
+)
+from sync_client.ladder import TRIES, LinkKind
+from sync_client.machine import GOOD_AFTER_S, GREETING_S, HEARTBEAT_S, Resume
 from sync_client.states import State
-from sync_client.stores.memory import MemoryTables, _State
-from sync_client.values import Operation, Problem
+from sync_client.values import Problem
 
-from clients.python.tests.builders import AT, applied, create, refused, reply, told
-
-FULL = frozenset({"subscribe"})
-WELCOME = Greeting(FULL, Limits(), 20.0, Admission(1, None), None)
-BUSY = Problem(error="wait", error_code="RATE_LIMIT_EXCEEDED")
-WRONG = Problem(error="wrong", error_code="VALIDATION_ERROR")
-
-
-class Shell:
-    """Does what the machine asks for, on a store in memory."""
-
-    def __init__(self, resume: Resume | None = None, **profile: Any) -> None:
-        self.now = 100.0
-        self.tables = MemoryTables(_State())
-        self.sent: list[dict[str, Any]] = []
-        self.done: list[Effect] = []
-        numbers = iter(range(1, 10_000))
-        self.machine = Machine(
-            Profile("client_a", **profile), resume or Resume(), ladder=Ladder(), new_id=lambda: f"m{next(numbers)}",
-            chance=lambda: 0.5, now_text=lambda: AT,
-        )  # fmt: skip
-
-    def tell(self, event: Input) -> list[Effect]:
-        return self.do(self.machine.handle(event, self.now))
-
-    def hear(self, frame: Any) -> list[Effect]:
-        return self.tell(Received(frame))
-
-    def wait(self) -> list[Effect]:
-        """Until the next deadline."""
-        deadline = self.machine.deadline
-        assert deadline is not None
-        self.now = max(self.now, deadline)
-        return self.do(self.machine.tick(self.now))
-
-    def do(self, effects: list[Effect]) -> list[Effect]:
-        for effect in effects:
-            self.done.append(effect)
-            if isinstance(effect, Apply):
-                effect.step(self.tables)
-            if isinstance(effect, Send):
-                self.sent.append(effect.message)
-            if isinstance(effect, Load):
-                operations = views.waiting(self.tables, after=effect.after, limit=1_000)
-                self.tell(Loaded(effect.after, operations, is_end=True))
-        return effects
-
-    def connect(self, greeting: Greeting = WELCOME) -> "Shell":
-        self.tell(Start())
-        self.tell(Opened("token", has_heartbeat=True))
-        self.hear(greeting)
-        return self
-
-    def live(self) -> "Shell":
-        self.connect()
-        self.hear(CaughtUp("c1"))
-        return self
-
-    def write(self, *operations: Operation) -> None:
-        replica.append(self.tables, operations)
-        self.tell(Written())
-
-    @property
-    def request(self) -> dict[str, Any]:
-        found = self.sent[-1]
-        assert found["type"] == "sync"
-        return found
-
-    @property
-    def asked(self) -> list[str]:
-        return [one["operation_id"] for one in self.request["data"]["operations"]]
+from clients.python.tests.builders import applied, create, refused, reply, told
+from clients.python.tests.shell import BUSY, PLAIN, WELCOME, WRONG, Shell, kinds
 
 
 class TestConnecting:
@@ -117,14 +56,14 @@ class TestConnecting:
         assert shell.machine.state is State.CATCHING_UP
         effects = shell.hear(CaughtUp("c1"))
         assert shell.machine.state is State.LIVE
-        assert [type(one) for one in effects] == [Apply, Synced, Synced, ListConflicts, Check]
+        assert kinds(effects) == [Apply, Synced, Check, Synced, ListConflicts]
 
     def test_without_a_cursor_asks_for_everything(self) -> None:
         shell = Shell(entity_types=("note",), spaces=("u-1",))
         shell.connect()
         wanted = {"incremental": False, "spaces": ["u-1"], "entity_types": ["note"]}
         assert shell.sent[0]["subscriptions"] == wanted
-        assert Check not in [type(one) for one in shell.hear(CaughtUp("c1"))], "checksums are of all types"
+        assert Check not in kinds(shell.hear(CaughtUp("c1"))), "checksums are of all types"
 
     def test_sends_the_token_again_where_the_handshake_did_not_take_it(self) -> None:
         shell = Shell()
@@ -143,7 +82,7 @@ class TestConnecting:
         shell.tell(Start())
         shell.tell(Opened("token", has_heartbeat=True))
         assert shell.machine.deadline == shell.now + GREETING_S
-        assert shell.wait()[0] == Close()
+        assert kinds(shell.wait())[0] is Close
         assert shell.machine.state is State.WAITING
 
     def test_with_another_users_token_stops_before_anything_moves(self) -> None:
@@ -196,7 +135,9 @@ class TestLosingTheLink:
         shell = Shell().live()
         shell.tell(Lost("do not come back", code=code))
         assert (shell.machine.state, shell.machine.deadline) == (State.STOPPED, None)
-        assert shell.tell(Start()) == [Open(LinkKind.WEBSOCKET, needs_new_token=False)]
+        assert shell.tell(Start()) == [Open(LinkKind.WEBSOCKET, needs_new_token=True)], (
+            "the person may have a better one"
+        )
 
     def test_with_a_wrong_token_tries_one_more_from_a_function(self) -> None:
         shell = Shell(can_renew=True)
@@ -218,21 +159,156 @@ class TestLosingTheLink:
         shell.hear(WELCOME)
         assert shell.request["data"]["operations"] == first["data"]["operations"]
 
+    def test_too_soon_does_not_begin_the_pauses_anew(self) -> None:
+        """A server that takes connections and cuts them would else be asked twice a second."""
+        shell = Shell()
+        pauses = []
+        for _ in range(5):
+            shell.connect()
+            shell.now += GOOD_AFTER_S - 1
+            shell.tell(Lost("cut"))
+            assert shell.machine.deadline is not None
+            pauses.append(shell.machine.deadline - shell.now)
+        assert pauses == pytest.approx([0.25, 0.5, 1, 2, 4])
+
+    def test_counts_the_wait_of_a_goodbye_once(self) -> None:
+        shell = Shell().live()
+        shell.hear(Goodbye("the server restarts", 7.0))
+        shell.tell(Lost("closed", code=4000))
+        shell.wait()
+        shell.tell(Lost("down"))
+        assert shell.machine.deadline == pytest.approx(shell.now + 0.5)
+
+    def test_waits_as_long_as_the_refusal_asks(self) -> None:
+        shell = Shell()
+        shell.tell(Start())
+        shell.tell(Lost("the server answered 503", retry_after_s=9.0))
+        assert shell.machine.deadline == pytest.approx(shell.now + 9.25)
+
+    def test_tells_the_newest_reason(self) -> None:
+        shell = Shell().live()
+        shell.hear(Failure(None, WRONG, is_retryable=False, retry_after_s=None))
+        shell.hear(Failure(None, BUSY, is_retryable=True, retry_after_s=None))
+        shell.tell(Lost("closed"))
+        told = [shell.machine.problem]
+        for reason in ("no route", "no network"):
+            shell.wait()
+            shell.tell(Lost(reason))
+            told.append(shell.machine.problem)
+        assert told == [BUSY.error, "no route", "no network"]
+        shell.connect()
+        assert shell.machine.problem is None
+
+    def test_of_a_link_that_is_proven_moves_nobody_down(self) -> None:
+        """L1: what it brought shows that the way is good."""
+        for frame in (CaughtUp("c1"), Changes([told("a")], "c1"), Changes([], None)):
+            shell = Shell()
+            for _ in range(TRIES):
+                shell.connect()
+                shell.hear(frame)
+                shell.tell(Lost("cut", is_odd=True))
+            assert shell.machine.kind is LinkKind.WEBSOCKET
+
+    def test_of_a_plain_server_that_told_everything_moves_nobody_down(self) -> None:
+        shell = Shell()
+        for _ in range(TRIES):
+            shell.connect(PLAIN)
+            shell.answer()
+            shell.tell(Lost("cut", is_odd=True))
+        assert shell.machine.kind is LinkKind.WEBSOCKET
+
+    def test_before_anything_came_moves_down(self) -> None:
+        shell = Shell()
+        for _ in range(TRIES):
+            shell.connect()
+            shell.tell(Lost("cut", is_odd=True))
+        assert shell.machine.kind is LinkKind.EVENTS
+
+    def test_by_silence_before_it_is_ready_moves_down(self) -> None:
+        """Some proxies open a WebSocket and pass nothing."""
+        shell = Shell()
+        for _ in range(TRIES):
+            shell.tell(Start())
+            shell.tell(Opened("token", has_heartbeat=True))
+            shell.wait()
+            assert shell.machine.state is State.WAITING
+            shell.wait()
+        assert shell.machine.kind is LinkKind.EVENTS
+
+    def test_by_silence_later_moves_nobody_down(self) -> None:
+        """L1: then the network went away."""
+        shell = Shell()
+        for _ in range(TRIES):
+            shell.connect()
+            shell.wait()
+            shell.wait()
+            assert shell.machine.state is State.WAITING
+        assert shell.machine.kind is LinkKind.WEBSOCKET
+
+    def test_with_a_wrong_token_again_after_a_good_one_tries_again(self) -> None:
+        """A token that was renewed and accepted is no reason to give up on the next day."""
+        shell = Shell(can_renew=True)
+        for _ in range(2):
+            shell.connect()
+            assert shell.machine.state is State.CATCHING_UP
+            shell.tell(Lost("wrong", code=4500))
+            assert shell.wait() == [Open(LinkKind.WEBSOCKET, needs_new_token=True)]
+
+    def test_with_a_wrong_token_and_no_function_stops(self) -> None:
+        shell = Shell()
+        shell.connect()
+        shell.tell(Lost("wrong", code=4500))
+        assert shell.machine.state is State.STOPPED
+
+
+class TestACheck:
+    """Checksums are compared where rows may have been missed."""
+
+    def test_is_due_after_a_reset(self) -> None:
+        shell = Shell(Resume(cursor="c0", is_complete=True)).connect()
+        shell.hear(Reset("u-1"))
+        assert Check in kinds(shell.hear(CaughtUp("c1")))
+
+    def test_is_due_after_a_reset_of_a_live_link(self) -> None:
+        shell = Shell(Resume(cursor="c0", is_complete=True)).live()
+        shell.hear(Reset("u-1"))
+        assert Check in kinds(shell.hear(CaughtUp("c2")))
+
+    def test_is_due_once_everything_was_taken_anew(self) -> None:
+        shell = Shell(Resume(cursor="c0", is_complete=True)).live()
+        shell.tell(Diverged())
+        shell.connect()
+        assert Check in kinds(shell.hear(CaughtUp("c1")))
+
+    def test_is_not_due_otherwise_and_only_once(self) -> None:
+        shell = Shell(Resume(cursor="c0", is_complete=True)).connect()
+        assert Check not in kinds(shell.hear(CaughtUp("c1")))
+        shell.hear(Reset("u-1"))
+        shell.hear(CaughtUp("c2"))
+        assert Check not in kinds(shell.hear(CaughtUp("c3")))
+
+    def test_is_not_made_of_a_plain_server(self) -> None:
+        shell = Shell().connect(PLAIN)
+        assert Check not in kinds(shell.answer())
+
 
 class TestSilence:
     def test_is_broken_by_a_ping_and_then_ends_the_link(self) -> None:
         shell = Shell().live()
         shell.wait()
         assert (shell.sent[-1]["type"], shell.machine.state) == ("ping", State.LIVE)
-        assert shell.wait()[0] == Close()
+        assert kinds(shell.wait())[0] is Close
         assert shell.machine.state is State.WAITING
 
     def test_is_ended_by_anything_that_comes(self) -> None:
         shell = Shell().live()
         shell.wait()
+        shell.now += 3
         shell.hear(Ping("m", "now"))
         assert shell.sent[-1] == {"type": "pong", "message_id": "m", "timestamp": "now"}
         assert shell.machine.deadline == shell.now + 20
+        shell.wait()
+        assert (shell.sent[-1]["type"], shell.machine.state) == ("ping", State.LIVE)
 
     def test_after_a_request_ends_the_link_too(self) -> None:
         shell = Shell().live()
@@ -243,11 +319,36 @@ class TestSilence:
         shell.wait()
         assert shell.machine.state is State.WAITING
 
+    def test_is_as_long_as_the_server_says(self) -> None:
+        shell = Shell().connect(WELCOME._replace(heartbeat_s=7.0))
+        assert shell.machine.deadline == shell.now + 7
+        shell.wait()
+        assert (shell.sent[-1]["type"], shell.machine.deadline) == ("ping", shell.now + 7)
+
+    def test_has_a_length_for_a_server_that_does_not_say(self) -> None:
+        shell = Shell().connect(WELCOME._replace(heartbeat_s=None))
+        assert shell.machine.deadline == shell.now + HEARTBEAT_S
+
+    def test_begins_anew_with_everything_that_is_heard(self) -> None:
+        shell = Shell().live()
+        for frame in (Heard(), Changes([], None), Ping(None, None), ConflictClosed("c1"), Expiring()):
+            shell.now += 13
+            shell.hear(frame)
+            assert shell.machine.deadline == shell.now + 20
+        assert "ping" not in [one["type"] for one in shell.sent]
+
+    def test_means_nothing_on_a_link_that_has_no_heartbeat(self) -> None:
+        shell = Shell()
+        shell.tell(Start())
+        shell.tell(Opened("token", has_heartbeat=False))
+        shell.hear(WELCOME)
+        assert shell.machine.deadline is None
+
 
 class TestATokenThatEnds:
     def test_is_replaced_on_the_same_link(self) -> None:
         shell = Shell().live()
-        assert shell.hear(Expiring()) == [AskToken()]
+        assert kinds(shell.hear(Expiring())) == [AskToken]
         shell.tell(NewToken("newer"))
         assert (shell.sent[-1]["type"], shell.sent[-1]["token"]) == ("auth", "newer")
         shell.hear(Admission(1, None))
@@ -360,5 +461,5 @@ class TestARequest:
         shell.write(create("o1"))
         problem = Problem(error="expired", error_code="UNAUTHORIZED")
         effects = shell.hear(Failure(shell.request["message_id"], problem, is_retryable=True, retry_after_s=None))
-        assert AskToken() in effects
+        assert AskToken in kinds(effects)
         assert shell.tables.counts().pending == 1

@@ -8,7 +8,7 @@ from sync_client.stores.memory import MemoryStore
 from sync_client.stores.port import Tables
 from sync_client.wire import CODECS, Codec
 
-from clients.python.tests.builders import AT, applied, create, delete, key, reply, row, told
+from clients.python.tests.builders import AT, applied, create, delete, key, reply, row, told, update
 
 
 def result(codec: Codec, **members: object):  # type: ignore[no-untyped-def]
@@ -72,6 +72,21 @@ class TestAnEchoOfAnOwnCreate:
 
 
 class TestAResultForAnEntityWithoutARow:
+    async def test_that_was_made_here_is_of_the_users_own_space(self) -> None:
+        """An update on top of a create whose reply was lost: the create waits to be read, the update brings the row."""
+        store = MemoryStore()
+        made, changed = create("o1", title="x"), update("o2", before_version=0, title="y")
+        results = reply(applied(made, 1, None, has_data=False), applied(changed, 2, {"title": "y"}))
+
+        def step(tables: Tables) -> None:
+            replica.own(tables, "1")
+            replica.append(tables, [made, changed])
+            replica.settle(tables, results, is_plain=False, at=AT)
+            assert tables.rows([key("a")])[key("a")].space_id == "u-1"
+            assert tables.counts().pending == 0
+
+        await store.run(step)
+
     async def test_keeps_the_space_in_which_it_was_shown(self) -> None:
         """Else no reset of that space would ever sweep it, and no checksum would have it."""
         store = MemoryStore()
