@@ -31,7 +31,9 @@ from sync_client.events import (
     NewToken,
     Open,
     Opened,
+    Profile,
     Received,
+    Resume,
     Send,
     Start,
     Stop,
@@ -45,7 +47,7 @@ from sync_client.links.api import Api
 from sync_client.links.http import HttpLink
 from sync_client.links.port import Address, Link, LinkLostError
 from sync_client.links.websocket import WebSocketLink
-from sync_client.machine import Machine, Profile, Resume
+from sync_client.machine import Machine
 from sync_client.states import State
 from sync_client.stores.port import Store
 from sync_client.wire import Codec, UnreadableFrameError

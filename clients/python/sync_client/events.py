@@ -9,6 +9,33 @@ from sync_client.ladder import LinkKind
 from sync_client.stores.port import Tables
 from sync_client.values import Operation
 
+
+class Resume(NamedTuple):
+    """What the store knows from before.
+
+    Attributes:
+        owner: whose store it is; None until a server said so.
+        synced_at: of a plain server, the time that its last reply named.
+        is_complete: everything was here once.
+    """
+
+    cursor: str | None = None
+    owner: str | None = None
+    synced_at: str | None = None
+    is_complete: bool = False
+
+
+class Profile(NamedTuple):
+    """Who connects, and to hear of what. None is every space, or every entity type."""
+
+    client_id: str
+    spaces: tuple[str, ...] | None = None
+    entity_types: tuple[str, ...] | None = None
+    info: tuple[tuple[str, str], ...] = ()
+    can_renew: bool = False
+    """The token comes from a function, so that a refused one may be followed by a good one."""
+
+
 # --- in ------------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ Numbered laws, each held by a property test (docs/client.md):
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from sync_client import replica
 from sync_client.events import (
@@ -30,7 +30,9 @@ from sync_client.events import (
     NewToken,
     Open,
     Opened,
+    Profile,
     Received,
+    Resume,
     Send,
     Start,
     Stop,
@@ -68,32 +70,6 @@ LISTING_S = 30.0
 """Pause between two lists of conflicts on a link over HTTP."""
 HEARTBEAT_S = 20.0
 """Silence before a ping, for a server that does not say."""
-
-
-class Resume(NamedTuple):
-    """What the store knows from before.
-
-    Attributes:
-        owner: whose store it is; None until a server said so.
-        synced_at: of a plain server, the time that its last reply named.
-        is_complete: everything was here once.
-    """
-
-    cursor: str | None = None
-    owner: str | None = None
-    synced_at: str | None = None
-    is_complete: bool = False
-
-
-class Profile(NamedTuple):
-    """Who connects, and to hear of what. None is every space, or every entity type."""
-
-    client_id: str
-    spaces: tuple[str, ...] | None = None
-    entity_types: tuple[str, ...] | None = None
-    info: tuple[tuple[str, str], ...] = ()
-    can_renew: bool = False
-    """The token comes from a function, so that a refused one may be followed by a good one."""
 
 
 class Machine:

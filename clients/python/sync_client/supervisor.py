@@ -14,10 +14,10 @@ import msgspec
 from sync_client import replica, views
 from sync_client.engine import Engine, new_id
 from sync_client.errors import StoreError
-from sync_client.events import Lost, Start
+from sync_client.events import Lost, Profile, Resume, Start
 from sync_client.lease import Lease
 from sync_client.links.port import LinkLostError
-from sync_client.machine import Machine, Profile, Resume
+from sync_client.machine import Machine
 from sync_client.signals import Signal
 from sync_client.states import State
 from sync_client.stores.port import Store, Tables

@@ -3,10 +3,23 @@
 from typing import Any
 
 from sync_client import replica, views
-from sync_client.events import Apply, Effect, Input, Load, Loaded, Opened, Received, Send, Start, Written
+from sync_client.events import (
+    Apply,
+    Effect,
+    Input,
+    Load,
+    Loaded,
+    Opened,
+    Profile,
+    Received,
+    Resume,
+    Send,
+    Start,
+    Written,
+)
 from sync_client.frames import Admission, CaughtUp, Failure, Greeting, Limits, Result
 from sync_client.ladder import Ladder
-from sync_client.machine import Machine, Profile, Resume
+from sync_client.machine import Machine
 from sync_client.states import State
 from sync_client.stores.memory import MemoryTables
 from sync_client.values import Operation, Problem

@@ -19,7 +19,9 @@ from sync_client.events import (
     NewToken,
     Open,
     Opened,
+    Profile,
     Received,
+    Resume,
     Send,
     Start,
     Stop,
@@ -44,7 +46,7 @@ from sync_client.frames import (
     Results,
 )
 from sync_client.ladder import Ladder
-from sync_client.machine import Machine, Profile, Resume
+from sync_client.machine import Machine
 from sync_client.states import TABLE, Event, State
 from sync_client.stores.memory import MemoryTables
 from sync_client.values import Problem, WireId

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from sync_client.engine import Engine, _Session
-from sync_client.events import Lost, Opened, Received, Start
+from sync_client.events import Lost, Opened, Profile, Received, Resume, Start
 from sync_client.frames import Admission, Changes, Failure, Frame, Greeting, Results
 from sync_client.ladder import LinkKind
 from sync_client.links import api as api_module
@@ -21,7 +21,6 @@ from sync_client.links.api import Api
 from sync_client.links.http import HttpLink
 from sync_client.links.port import LinkLostError, parse_address
 from sync_client.links.websocket import WebSocketLink
-from sync_client.machine import Profile, Resume
 from sync_client.states import State
 from sync_client.stores.memory import MemoryStore
 from sync_client.wire import JSON, UnreadableFrameError

@@ -15,6 +15,7 @@ from sync_client.events import (
     NewToken,
     Open,
     Opened,
+    Resume,
     Send,
     Start,
     Synced,
@@ -35,7 +36,7 @@ from sync_client.frames import (
     Reset,
 )
 from sync_client.ladder import TRIES, LinkKind
-from sync_client.machine import GOOD_AFTER_S, GREETING_S, HEARTBEAT_S, Resume
+from sync_client.machine import GOOD_AFTER_S, GREETING_S, HEARTBEAT_S
 from sync_client.states import State
 from sync_client.values import Problem
 

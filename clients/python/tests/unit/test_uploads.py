@@ -3,9 +3,8 @@
 from typing import Any
 
 import pytest
-from sync_client.events import AskToken, Lost
+from sync_client.events import AskToken, Lost, Resume
 from sync_client.frames import Failure, Limits
-from sync_client.machine import Resume
 from sync_client.values import Operation, Problem
 
 from clients.python.tests.builders import applied, create, key, refused, reply, told
