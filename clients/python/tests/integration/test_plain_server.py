@@ -333,7 +333,7 @@ class TestReconnecting:
     async def test_a_server_that_says_nothing_any_more_is_left(
         self, server: PlainServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(machine, "HEARTBEAT_S", 0.05)
+        monkeypatch.setattr(machine, "HEARTBEAT_S", 0.5)
         async with client_of(server) as client:
             await settled(client)
             server.fall_silent()
