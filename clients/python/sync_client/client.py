@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from sync_client import changes, replica, views, writing
-from sync_client.engine import Engine, Token, new_id, now_text
+from sync_client.clock import new_id, now_text
+from sync_client.engine import Engine, Token
 from sync_client.errors import ClosedError, InvalidInputError, NoLongerThereError
 from sync_client.inputs import (
     checked_choice,

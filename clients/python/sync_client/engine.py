@@ -12,9 +12,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import assert_never
 
-import uuid_utils
-
 from sync_client import replica, views
+from sync_client.clock import new_id, now_text
 from sync_client.errors import StoreError
 from sync_client.events import (
     Apply,
@@ -377,13 +376,3 @@ def _now() -> float:
 def _info() -> tuple[tuple[str, str], ...]:
     """What the server's operator is told of this installation."""
     return (("device_type", "python"), ("os_name", platform.system()), ("os_version", platform.release()))
-
-
-def now_text() -> str:
-    """The wall clock as RFC 3339, in milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def new_id() -> str:
-    """A new identifier: UUID version 7 (RFC 9562), which sorts by time."""
-    return str(uuid_utils.uuid7())

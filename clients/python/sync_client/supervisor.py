@@ -12,7 +12,8 @@ from typing import TypeVar
 import msgspec
 
 from sync_client import replica, views
-from sync_client.engine import Engine, new_id
+from sync_client.clock import new_id
+from sync_client.engine import Engine
 from sync_client.errors import StoreError
 from sync_client.events import Lost, Profile, Resume, Start
 from sync_client.lease import Lease

@@ -17,7 +17,7 @@ from sync_client.cli.fields import FIELD
 from sync_client.cli.options import PROGRAM, common_options
 from sync_client.cli.session import Session, Shortfall, connected, first, is_live
 from sync_client.cli.trouble import EXIT_INTERRUPTED, Trouble, Unconfirmed, WrongUse
-from sync_client.engine import new_id
+from sync_client.clock import new_id
 from sync_client.errors import InvalidInputError, SyncClientError
 from sync_client.inputs import STRATEGIES
 from sync_client.values import Conflict, Entity, Json, Key, LinkState, Quarantined
