@@ -84,8 +84,13 @@ class NotesApp(App[None]):
     # --- the client: open it, follow it, close it ------------------------------------------------------------------
 
     async def on_mount(self) -> None:
+        # found once: while the app ends, its screen is taken down under those who still follow the client
+        self.list = self.query_one("#notes", OptionList)
+        self.status_line = self.query_one("#status", Static)
+        self.title_box = self.query_one("#title", Input)
+        self.content_box = self.query_one("#content", TextArea)
         await self.open_client()
-        self.query_one("#title").focus()
+        self.title_box.focus()
 
     async def on_unmount(self) -> None:
         await self.close_client()
@@ -107,7 +112,7 @@ class NotesApp(App[None]):
     async def follow_changes(self) -> None:
         """Keep the list as the store is, whoever writes: this app, another process, another device."""
         while True:
-            self.query_one("#notes", OptionList).clear_options()
+            self.list.clear_options()
             self.listed.clear()
             async for change in self.notes.changes("note", existing=True):
                 if change.kind == "reload":
@@ -116,10 +121,10 @@ class NotesApp(App[None]):
 
     async def follow_status(self) -> None:
         async for status in self.notes.statuses():
-            self.query_one("#status", Static).update(format_status(status))
+            self.status_line.update(format_status(status))
 
     def take(self, change: Change) -> None:
-        notes, note_id = self.query_one("#notes", OptionList), str(change.id)
+        notes, note_id = self.list, str(change.id)
         if change.entity is None:
             if self.listed.pop(note_id, None) is not None:
                 notes.remove_option(note_id)
@@ -135,7 +140,7 @@ class NotesApp(App[None]):
     # --- the editor ------------------------------------------------------------------------------------------------
 
     def inside(self) -> dict[str, str]:
-        return {"title": self.query_one("#title", Input).value, "content": self.query_one("#content", TextArea).text}
+        return {"title": self.title_box.value, "content": self.content_box.text}
 
     def typed(self) -> dict[str, str]:
         """The fields that a person changed since they were shown or saved."""
@@ -143,9 +148,9 @@ class NotesApp(App[None]):
 
     def show(self, name: str, text: str) -> None:
         if name == "title":
-            self.query_one("#title", Input).value = text
+            self.title_box.value = text
         else:
-            area = self.query_one("#content", TextArea)
+            area = self.content_box
             cursor = area.cursor_location
             area.text = text
             area.move_cursor(cursor)
@@ -192,12 +197,12 @@ class NotesApp(App[None]):
     async def open_note(self, event: OptionList.OptionSelected) -> None:
         await self.action_save()
         self.edit(self.listed.get(event.option_id or ""))
-        self.query_one("#content").focus()
+        self.content_box.focus()
 
     async def action_new(self) -> None:
         await self.action_save()
         self.edit(None)
-        self.query_one("#title").focus()
+        self.title_box.focus()
 
     async def action_delete(self) -> None:
         if self.note is not None:
