@@ -5,7 +5,7 @@ import base64
 import binascii
 import re
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Literal, NamedTuple, NotRequired
 
 from typing_extensions import TypedDict
@@ -135,7 +135,7 @@ async def _something_new(
     services: Services, viewer: Viewer, cursor: Cursor, deadline_s: float, gone: asyncio.Future[None]
 ) -> None:
     """Return when something was committed after the cursor that may concern the reader, or nobody waits any more."""
-    stop = asyncio.ensure_future(_either(services.connections.draining.wait(), gone))
+    stop = asyncio.ensure_future(_either(services.connections.draining, gone))
     try:
         while cursor.seq >= services.feed.head.head_seq and not stop.done():
             remaining_s = deadline_s - monotonic_s()
@@ -150,8 +150,8 @@ async def _something_new(
         stop.cancel()
 
 
-async def _either(draining: Awaitable[object], gone: asyncio.Future[None]) -> None:
-    drains: asyncio.Future[object] = asyncio.ensure_future(draining)
+async def _either(draining: asyncio.Event, gone: asyncio.Future[None]) -> None:
+    drains: asyncio.Future[object] = asyncio.ensure_future(draining.wait())
     ends: set[asyncio.Future[Any]] = {drains, gone}
     try:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

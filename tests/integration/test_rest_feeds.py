@@ -1,6 +1,7 @@
 """What changed, over HTTP: pages that wait, and a stream of events."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from functools import partial
@@ -11,6 +12,7 @@ import httpx2 as httpx
 import pytest
 
 from sync_server.clock import now_ms
+from sync_server.feed import Page
 from sync_server.handlers.feeds import events, viewer_for
 from sync_server.types import Millis, UserId
 from tests.harness import TIMEOUT_S, RunningServer, create, delete, running_server, update
@@ -242,6 +244,28 @@ class TestEvents:
             await stream.aclose()
         assert first.data["update_data"]["operation_type"] == "create"
         assert [e for e in rest if e.name == "server_update" and e.data["update_data"]["data"] is not None] == []
+
+    async def test_go_on_at_once_where_something_came_while_a_page_was_read(
+        self, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing is left behind of a wait that ends before it began: warnings are errors here."""
+        feed = server.services.feed
+        read = feed.page
+        async with rest_client(server) as owner:
+            viewer = await viewer_for(server.services, UserId("1"), None, None, None)
+
+            async def page_then_commit(*args: Any, **options: Any) -> Page:
+                page = await read(*args, **options)
+                if not page.updates:
+                    await sync(owner, create("op_001", title="meanwhile"))
+                return page
+
+            monkeypatch.setattr(feed, "page", page_then_commit)
+            stream = events(server.services, viewer, feed.end, until=Millis(2**52))
+            told = [(await anext(stream)).name for _ in range(2)]
+            await stream.aclose()
+            gc.collect()
+        assert told == ["caught_up", "server_update"]
 
     async def test_end_with_their_token(self, server: RunningServer) -> None:
         async with rest_client(server):
