@@ -53,6 +53,7 @@ def create_app(settings: Settings, secret: str | None, *, store: Store | None = 
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with running_services(settings, registry, authenticator, store) as services:
             app.state.services = services
+            _settle_memory()
             yield
 
     return Starlette(
@@ -78,9 +79,17 @@ def entity_types(settings: Settings) -> Registry:
 
 @asynccontextmanager
 async def running_services(
-    settings: Settings, registry: Registry, authenticator: Authenticator, store: Store | None
+    settings: Settings,
+    registry: Registry,
+    authenticator: Authenticator,
+    store: Store | None,
+    *,
+    committer_type: type[Committer] = Committer,
 ) -> AsyncIterator[Services]:
     """Every part of the server, running until the block ends; then what is queued is finished and written.
+
+    Args:
+        committer_type: how rounds are driven: by a thread, or by a simulation.
 
     Raises:
         ConfigurationError: see `opened_store`.
@@ -95,13 +104,12 @@ async def running_services(
         readers = stack.enter_context(ThreadPoolExecutor(READERS, "reader"))
         feed = Feed(store, readers, head, recent_capacity=settings.feed_cache_changes, clock=now_ms)
         hub = Hub(feed, slow_consumer_s=settings.slow_consumer_s)
-        committer = Committer(store, registry, hub.publish, max_operations=settings.batch_operations)
+        committer = committer_type(store, registry, hub.publish, max_operations=settings.batch_operations)
         committer.start()
         stack.push_async_callback(committer.close)
         services = _services(settings, registry, authenticator, feed, hub, committer)
         stack.push_async_callback(services.clients.flush)
         await stack.enter_async_context(_background(services, settings))
-        _settle_memory()
         yield services
 
 

@@ -140,7 +140,11 @@ class Committer:
             self._queued_operations += operations
             if len(self._queue) >= self._wanted:
                 self._wake.notify()
+        self._waits()
         return await job.future  # a cancelled caller cancels this future, never the commit
+
+    def _waits(self) -> None:
+        """Something was queued: for who drives the rounds without a thread."""
 
     # --- the thread ------------------------------------------------------------------------------------------------
 
@@ -148,17 +152,21 @@ class Committer:
         returning = 0
         while (jobs := self._take(returning)) is not None:
             returning = len(jobs)
-            started = monotonic_s()
-            self._processing = jobs
-            outcome = self._commit(jobs)
-            metrics.ROUND_SECONDS.observe(monotonic_s() - started)
-            operations = sum(map(_size, jobs))
-            metrics.ROUND_OPERATIONS.observe(operations)
-            for made in outcome[1]:
-                if made.updates:
-                    _log.debug("round_committed", operations=operations, head_seq=made.updates[-1].seq)
+            outcome = self._perform_round(jobs)
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._deliver, jobs, *outcome)
+
+    def _perform_round(self, jobs: list[_Job]) -> tuple[list[Any], list[Committed]]:
+        started = monotonic_s()
+        self._processing = jobs
+        outcome = self._commit(jobs)
+        metrics.ROUND_SECONDS.observe(monotonic_s() - started)
+        operations = sum(map(_size, jobs))
+        metrics.ROUND_OPERATIONS.observe(operations)
+        for made in outcome[1]:
+            if made.updates:
+                _log.debug("round_committed", operations=operations, head_seq=made.updates[-1].seq)
+        return outcome
 
     def _take(self, returning: int) -> list[_Job] | None:
         """The jobs of the next round: one task, or batches up to the limit. None once closed and empty.

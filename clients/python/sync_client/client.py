@@ -28,6 +28,7 @@ from sync_client.inputs import (
     user_named_by,
 )
 from sync_client.ladder import LinkKind
+from sync_client.links.network import Internet, Network
 from sync_client.links.port import LinkLostError, parse_address
 from sync_client.signals import either
 from sync_client.stores.memory import MemoryStore
@@ -73,6 +74,7 @@ class SyncClient:
         on_conflict: the strategy for fields that were changed on both sides, unless a call names another;
             None leaves it to each entity type.
         connect: False reads and writes the store without ever connecting.
+        network: how connections are opened; a simulation has its own.
 
     Raises:
         InvalidInputError: an argument cannot be used.
@@ -91,6 +93,7 @@ class SyncClient:
         links: Sequence[LinkKind | str] = tuple(LinkKind),
         on_conflict: str | None = None,
         connect: bool = True,
+        network: Network | None = None,
     ) -> None:
         self._address = parse_address(url)
         if not callable(token) and (not isinstance(token, str) or not is_token(token)):
@@ -106,6 +109,7 @@ class SyncClient:
         ]
         self._on_conflict = checked_strategy(on_conflict)
         self._connects = connect
+        self._network = network if network is not None else Internet()
         self._supervisor: Supervisor | None = None
         self._transaction: ContextVar[_Transaction | None] = ContextVar("transaction", default=None)
 
@@ -121,7 +125,9 @@ class SyncClient:
             raise InvalidInputError("client", "is open already")
         store = await _opened(self._store_at)
         try:
-            make = partial(Engine, store, self._address, self._token, codec=self._codec, links=self._links)
+            make = partial(
+                Engine, store, self._address, self._token, codec=self._codec, links=self._links, network=self._network
+            )
             supervisor = Supervisor(store, make, spaces=self._spaces, entity_types=self._entity_types)
             await supervisor.open(connect=self._connects, user_id=self._user_id)
         except BaseException:

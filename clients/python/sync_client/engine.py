@@ -5,15 +5,14 @@ import contextlib
 import inspect
 import logging
 import platform
-import random
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import assert_never
 
 from sync_client import replica, views
-from sync_client.clock import new_id, now_text
+from sync_client.clock import chance, new_id, now, now_text
 from sync_client.errors import StoreError
 from sync_client.events import (
     Apply,
@@ -44,8 +43,8 @@ from sync_client.inputs import is_token
 from sync_client.ladder import Ladder, LinkKind
 from sync_client.links.api import Api
 from sync_client.links.http import HttpLink
+from sync_client.links.network import Network
 from sync_client.links.port import Address, Link, LinkLostError
-from sync_client.links.websocket import WebSocketLink
 from sync_client.machine import Machine
 from sync_client.states import State
 from sync_client.stores.port import Store
@@ -88,9 +87,9 @@ class Engine:
         changed: called whenever the machine may have moved on.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the shell is where everything comes together
         self, store: Store, address: Address, token: Token, profile: Profile, resume: Resume, *, codec: Codec,
-        links: Collection[LinkKind], changed: Callable[[], None],
+        links: Collection[LinkKind], network: Network, changed: Callable[[], None],
     ) -> None:  # fmt: skip
         self._store = store
         self._address = address
@@ -98,8 +97,9 @@ class Engine:
         self._token: str | None = None
         self._profile = profile._replace(info=_info(), can_renew=callable(token))
         self._codec = codec
+        self._network = network
         self._changed = changed
-        self._api = Api(address.http)
+        self._api = Api(address.http, network.http)
         self._inbox: asyncio.Queue[tuple[_Session | None, Input]] = asyncio.Queue(INBOX)
         self._answers: deque[Input] = deque()
         self._wake = asyncio.Event()
@@ -109,7 +109,7 @@ class Engine:
         self.synced_at: datetime | None = None
         self.machine = Machine(
             self._profile, resume, ladder=Ladder([kind for kind in LinkKind if kind in links]), new_id=new_id,
-            chance=random.random, now_text=now_text,
+            chance=chance, now_text=now_text,
         )  # fmt: skip
 
     async def run(self) -> None:
@@ -149,8 +149,8 @@ class Engine:
         session, event = await self._next()
         if session is not None and session is not self._session:
             return  # from a link that was closed since
-        now = _now()
-        effects = self.machine.handle(event, now) if event is not None else self.machine.tick(now)
+        at = _loop_time()
+        effects = self.machine.handle(event, at) if event is not None else self.machine.tick(at)
         for effect in effects:
             await self._do(effect)
         if isinstance(event, Received) and isinstance(event.frame, Admission) and event.frame.problem is None:
@@ -171,7 +171,7 @@ class Engine:
         if not self._inbox.empty():
             return self._inbox.get_nowait()
         deadline = self.machine.deadline
-        remaining_s = max(0.0, deadline - _now()) if deadline is not None else None
+        remaining_s = max(0.0, deadline - _loop_time()) if deadline is not None else None
         waits = {asyncio.ensure_future(self._inbox.get()), asyncio.ensure_future(self._wake.wait())}
         try:
             await asyncio.wait(waits, timeout=remaining_s, return_when=asyncio.FIRST_COMPLETED)
@@ -203,7 +203,7 @@ class Engine:
             case Check():
                 self._follow(self._check())
             case Synced():
-                self.synced_at = datetime.now(UTC)
+                self.synced_at = now()
             case _:
                 assert_never(effect)
 
@@ -249,7 +249,7 @@ class Engine:
 
     async def _link(self, kind: LinkKind) -> Link:
         if kind is LinkKind.WEBSOCKET:
-            return await WebSocketLink.open(self._address.websocket, self._codec)
+            return await self._network.websocket(self._address.websocket, self._codec)
         return await HttpLink.open(self._api, kind)
 
     async def _read(self, session: _Session, link: Link) -> None:
@@ -369,7 +369,7 @@ def _keep(tasks: set[asyncio.Task[None]], work: Awaitable[None]) -> None:
     task.add_done_callback(tasks.discard)
 
 
-def _now() -> float:
+def _loop_time() -> float:
     return asyncio.get_running_loop().time()
 
 

@@ -5,14 +5,14 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
 import msgspec
 
 from sync_client import replica, views
-from sync_client.clock import new_id
+from sync_client.clock import new_id, now
 from sync_client.engine import Engine
 from sync_client.errors import StoreError
 from sync_client.events import Lost, Profile, Resume, Start
@@ -68,7 +68,7 @@ class Supervisor:
         self.store = store
         self.moved = Signal()
         self.status_moved = Signal()
-        self.status = Status(LinkState.OFFLINE, datetime.now(UTC))
+        self.status = Status(LinkState.OFFLINE, now())
         self._make = make
         self._scope = (spaces, entity_types)
         self._lease = Lease(store.path)
@@ -206,12 +206,12 @@ class Supervisor:
         else:
             shown = await self.store.run(_saved)
             if self._lease.is_free() and shown.state is not LinkState.OFFLINE:
-                since = self.status.since if self.status.state is LinkState.OFFLINE else datetime.now(UTC)
+                since = self.status.since if self.status.state is LinkState.OFFLINE else now()
                 shown = replace(shown, state=LinkState.OFFLINE, since=since, link=None, progress=None, problem=None)
             shown = replace(shown, problem=self._trouble or shown.problem)
         shown = replace(shown, is_syncing_here=engine is not None)
         if shown.state is not self.status.state and engine is not None:
-            shown = replace(shown, since=datetime.now(UTC))
+            shown = replace(shown, since=now())
         status = await self.store.run(partial(_counted, shown=shown))
         await self._save(status)
         self._show(status)
@@ -269,7 +269,7 @@ def _named(tables: Tables) -> str | None:
 def _saved(tables: Tables) -> Status:
     """What the process that syncs, or last did, left."""
     text = tables.value(_STATUS)
-    return msgspec.json.decode(text, type=Status) if text is not None else Status(LinkState.OFFLINE, datetime.now(UTC))
+    return msgspec.json.decode(text, type=Status) if text is not None else Status(LinkState.OFFLINE, now())
 
 
 def _counted(tables: Tables, shown: Status) -> Status:

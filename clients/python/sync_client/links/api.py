@@ -1,13 +1,13 @@
 """What the client asks over HTTP, whichever link it has (docs/rest.md)."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx2 as httpx
 
 from sync_client.events import Lost
-from sync_client.links.port import MAX_FRAME_BYTES, OPEN_S, LinkLostError, refusal
+from sync_client.links.port import MAX_FRAME_BYTES, LinkLostError, refusal
 from sync_client.replies import checksum_reply, conflicts_reply, spaces_reply
 from sync_client.values import Conflict, WireId
 
@@ -17,10 +17,15 @@ MOST_CONFLICT_PAGES = 100
 
 
 class Api:
-    """Requests with the newest token. The HTTP client is made when it is first needed."""
+    """Requests with the newest token.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        make: makes the HTTP client, when it is first needed.
+    """
+
+    def __init__(self, url: str, make: Callable[[], Awaitable[httpx.AsyncClient]]) -> None:
         self._url = url
+        self._make = make
         self._http: httpx.AsyncClient | None = None
         self._making = asyncio.Lock()
         self.token = ""
@@ -33,7 +38,7 @@ class Api:
         """
         async with self._making:
             if self._http is None:
-                self._http = await asyncio.to_thread(_http_client)  # it reads certificates
+                self._http = await self._make()
         headers = {"Authorization": f"Bearer {token or self.token}", **options.pop("headers", {})}
         request = self._http.build_request(method, f"{self._url}{path}", headers=headers, **options)
         return await self._http.send(request, stream=True)
@@ -95,14 +100,6 @@ class Api:
             if len(some) < CONFLICTS_PAGE:
                 break
         return found
-
-
-def _http_client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        timeout=httpx.Timeout(OPEN_S, read=60.0),
-        headers={"User-Agent": "sync-client", "Accept-Encoding": "identity"},
-        follow_redirects=False,
-    )
 
 
 def refused(response: httpx.Response) -> Lost:

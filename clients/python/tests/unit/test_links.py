@@ -19,6 +19,7 @@ from sync_client.links import http as http_module
 from sync_client.links import websocket as websocket_module
 from sync_client.links.api import Api
 from sync_client.links.http import HttpLink
+from sync_client.links.network import Internet
 from sync_client.links.port import LinkLostError, parse_address
 from sync_client.links.websocket import WebSocketLink
 from sync_client.states import State
@@ -94,7 +95,7 @@ async def server() -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def http_link(server: Server, kind: LinkKind = LinkKind.EVENTS) -> AsyncIterator[HttpLink]:
-    api = Api(f"http://127.0.0.1:{server.port}/api/sync")
+    api = Api(f"http://127.0.0.1:{server.port}/api/sync", Internet().http)
     api.token = "secret"
     link = await HttpLink.open(api, kind)
     try:
@@ -324,7 +325,7 @@ class TestTheEngine:
         store = MemoryStore()
         engine = Engine(
             store, parse_address("ws://localhost:1"), "token", Profile("client_a"), Resume(), codec=JSON,
-            links=LinkKind, changed=lambda: None,
+            links=LinkKind, network=Internet(), changed=lambda: None,
         )  # fmt: skip
         for event in (Start(), Opened("token", has_heartbeat=True), Received(WELCOME)):
             engine.machine.handle(event, asyncio.get_running_loop().time())
