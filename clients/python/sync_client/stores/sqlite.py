@@ -80,12 +80,8 @@ class SqliteStore:
         return self._path
 
     async def run(self, job: Callable[[Tables], T], *, durable: bool = False, discard: bool = False) -> T:
-        if self._is_closed:
-            raise StoreError("the store is closed")
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put(_Job(job, answer, durable, discard))
         # a job that was begun is finished: whoever is cancelled while they wait must not undo the others' commit
-        return await answer
+        return await self._queued(job, durable=durable, discard=discard)
 
     async def was_changed_elsewhere(self) -> bool:
         version = await self.run(_data_version)
@@ -99,11 +95,18 @@ class SqliteStore:
             self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
+    def _queued(self, job: Callable[[Tables], T], *, durable: bool, discard: bool) -> asyncio.Future[T]:
+        if self._is_closed:
+            raise StoreError("the store is closed")
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put(_Job(job, answer, durable, discard))
+        return answer
+
     # --- the thread ------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         try:
-            connection = _connected(self._path)
+            connection = connected(self._path)
         except StoreError as error:
             self._opened.set_exception(error)
             return
@@ -182,7 +185,12 @@ def _data_version(tables: Tables) -> int:
     return tables.data_version()
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def connected(path: Path) -> sqlite3.Connection:
+    """The file at this version's schema.
+
+    Raises:
+        StoreError: see `SqliteStore.open`.
+    """
     if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
         needed = ".".join(map(str, MINIMUM_SQLITE))
         raise StoreError(f"SQLite {needed} or newer is needed and this Python has {sqlite3.sqlite_version}")

@@ -1,0 +1,171 @@
+"""The promises, each looked for in what the devices saw (docs/reliability.md says them in words)."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+
+from sync_client.values import Key
+
+from sync_server.testing.evidence import Evidence, Verdict, text_of
+from sync_server.testing.history import Got, Granted, History, Read, State, Wrote
+from sync_server.testing.streams import gaps, wrong_states
+
+MOST_TOLD = 5
+"""Violations of one promise that are told; more say the same."""
+
+
+def violations(history: History) -> list[str]:
+    """What is wrong, each beginning with the promise that it breaks. Empty for a run as it should be."""
+    evidence = Evidence(history)
+    found = [f"P3: {problem}" for problem in history.problems]
+    for promise, check in _CHECKS:
+        for count, problem in enumerate(check(evidence)):
+            if count < MOST_TOLD:
+                found.append(f"{promise}: {problem}")
+    return found
+
+
+def lost_acknowledgements(evidence: Evidence) -> Iterator[str]:
+    """P1: what was acknowledged is in the history."""
+    known = {(one.key, one.version) for one in evidence.versions.values()}
+    made = {one.operation_id for one in evidence.versions.values()}
+    for verdict in evidence.verdicts:
+        if not verdict.has_effect or evidence.is_lost(verdict.at) or evidence.history.is_trimmed:
+            continue
+        if (verdict.key, verdict.version) not in known or verdict.operation_id not in made:
+            yield f"{verdict.device} was told that {verdict.operation_id} of {verdict.key} is done, and no version is by it"
+
+
+def repeated_effects(evidence: Evidence) -> Iterator[str]:
+    """P2: no operation made two versions, and none is taken for another client's of the same id."""
+    for verdict in evidence.verdicts:
+        if verdict.is_other_body and not evidence.is_lost(verdict.at):
+            yield f"{verdict.operation_id} of {verdict.device} was refused as another operation's id, and it is its own"
+    made: dict[tuple[str, str], list[tuple[Key, int]]] = defaultdict(list)
+    for one in evidence.versions.values():
+        made[one.client_id, one.operation_id].append((one.key, one.version))
+    for (client_id, operation_id), versions in made.items():
+        if len(versions) > 1 and operation_id:
+            yield f"{operation_id} of {client_id} took effect {len(versions)} times: {versions}"
+
+
+def unclear_verdicts(evidence: Evidence) -> Iterator[str]:
+    """P3: one verdict for each operation, however often it was sent; nothing is left without."""
+    given: dict[tuple[str, str, int], set[tuple[bool, str | None, int | None]]] = defaultdict(set)
+    for one in evidence.verdicts:
+        if not evidence.is_lost(one.at):
+            key = (one.device, one.operation_id, evidence.era(one.at))
+            given[key].add((one.success, one.verdict, one.version))
+    for (device, operation_id, _), verdicts in given.items():
+        if len(verdicts) > 1:
+            yield f"{operation_id} of {device} was told different verdicts: {sorted(verdicts, key=str)}"
+    for device, end in evidence.history.ends.items():
+        if end.pending:
+            yield f"{device} still has {len(end.pending)} operations without a verdict ({end.trouble})"
+
+
+def phantoms(evidence: Evidence) -> Iterator[str]:
+    """P6: what was told is what was committed."""
+    if evidence.history.is_trimmed:
+        return
+    for message in evidence.messages:
+        if evidence.is_lost(message.at) or evidence.era(message.at) < len(evidence.restores):
+            continue
+        for row in message.rows:
+            version = evidence.versions.get((row.key, row.version))
+            if row.is_revoked:
+                continue
+            if version is None:
+                yield f"{row.device} was told version {row.version} of {row.key}, which was never committed"
+            elif (version.seq, version.data) != (row.seq, row.data):
+                yield f"{row.device} was told version {row.version} of {row.key} as {row.data}, it is {version.data}"
+
+
+def stale_reads(evidence: Evidence) -> Iterator[str]:
+    """P7: who reads after an acknowledgement sees what was acknowledged."""
+    for read in evidence.history.of(Read):
+        acked = [one for one in evidence.verdicts if one.has_effect and one.key == read.key and one.at < read.asked_at]
+        newest = max((one.version or 0 for one in acked if _counts(evidence, one, read)), default=0)
+        is_gone = read.version is None and _was_deleted(evidence, read.key)
+        if newest > (read.version or 0) and not is_gone and _reads(evidence, read):
+            yield f"{read.device} read version {read.version} of {read.key} after version {newest} was acknowledged"
+
+
+def silent_losses(evidence: Evidence) -> Iterator[str]:
+    """P8: what a person wrote is in a version, in a conflict, or in the quarantine with a reason."""
+    history = evidence.history
+    if history.is_trimmed or evidence.restores:
+        return
+    kept = [one.text for one in evidence.versions.values()]
+    kept += [text_of(conflict) for truth in history.truths.values() for conflict in truth.conflicts]
+    kept += [text_of(one) for end in history.ends.values() for one in (*end.quarantined, *end.pending)]
+    everything = "\n".join(kept)
+    for wrote in history.of(Wrote):
+        for mark in wrote.marks:
+            if mark not in everything:
+                yield f"what {wrote.device} wrote at {wrote.at:.3f} s ({wrote.what} {wrote.key}, {mark}) is nowhere"
+
+
+def different_replicas(evidence: Evidence) -> Iterator[str]:
+    """P9 (and, in the end, P5): every device has just what a new device of its user is told."""
+    for name, end in evidence.history.ends.items():
+        truth = evidence.history.truths[end.user]
+        if not end.is_settled:
+            yield f"{name} is not live in the end: {end.trouble}"
+        elif (difference := _difference(end.rows, truth.rows)) is not None:
+            yield f"{name} has {difference}"
+
+
+def late_pushes(evidence: Evidence) -> Iterator[str]:
+    """P10: what was written after a role was taken away does not come any more."""
+    history = evidence.history
+    grants = list(history.of(Granted))
+    for revoked in (one for one in grants if one.role is None):
+        again = [one.asked_at for one in grants if one.user == revoked.user and one.asked_at > revoked.at]
+        until = min(again, default=float("inf"))
+        hidden = [
+            mark
+            for wrote, space_id in evidence.writers_spaces()
+            if wrote.at >= revoked.at and space_id == revoked.space_id and history.users[wrote.device] != revoked.user
+            for mark in wrote.marks
+        ]
+        for got in history.of(Got):
+            if hidden and history.users[got.device] == revoked.user and revoked.at <= got.at < until:
+                text = text_of(got.message)
+                for mark in hidden:
+                    if mark in text:
+                        yield f"{got.device} was told {mark} {got.at - revoked.at:.3f} s after its user lost the space"
+
+
+_CHECKS: tuple[tuple[str, Callable[[Evidence], Iterator[str]]], ...] = (
+    ("P1", lost_acknowledgements),
+    ("P2", repeated_effects),
+    ("P3", unclear_verdicts),
+    ("P4", gaps),
+    ("P5", wrong_states),
+    ("P6", phantoms),
+    ("P7", stale_reads),
+    ("P8", silent_losses),
+    ("P9", different_replicas),
+    ("P10", late_pushes),
+)
+
+
+def _counts(evidence: Evidence, verdict: Verdict, read: Read) -> bool:
+    return not evidence.is_lost(verdict.at) and evidence.era(verdict.at) == evidence.era(read.asked_at)
+
+
+def _was_deleted(evidence: Evidence, key: Key) -> bool:
+    is_known = any(one.operation_type == "delete" for (named, _), one in evidence.versions.items() if named == key)
+    return is_known or evidence.history.is_trimmed
+
+
+def _reads(evidence: Evidence, read: Read) -> bool:
+    user = evidence.history.users[read.device]
+    return evidence.spaces.get(read.key) in evidence.steady_spaces(user)
+
+
+def _difference(rows: Mapping[Key, State], truth: Mapping[Key, State]) -> str | None:
+    for key in sorted({*rows, *truth}):
+        if rows.get(key) != truth.get(key):
+            return f"{key} as {rows.get(key)}, the server as {truth.get(key)}"
+    return None

@@ -1,0 +1,189 @@
+"""What can be concluded from what the devices saw, before any promise is looked at."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sync_client.values import Key
+
+from sync_server.cursor import Cursor, parse_cursor
+from sync_server.testing.history import Got, Granted, History, Json, Opened, Restored, Version, Wrote
+
+_SHOWN = {"applied", "merged"}
+_LATER = {"SYNC_ERROR", "RATE_LIMIT_EXCEEDED", "TIMEOUT", "NETWORK_ERROR"}
+
+
+class Verdict(NamedTuple):
+    """A result as a device got it; only those that say how an operation ended."""
+
+    at: float
+    device: str
+    operation_id: str
+    operation_type: str
+    key: Key | None
+    success: bool
+    verdict: str | None
+    version: int | None
+    seq: int | None
+    is_other_body: bool
+    """It was refused because its id had been used for something else."""
+
+    @property
+    def has_effect(self) -> bool:
+        return self.seq is not None and self.verdict in _SHOWN and self.operation_type in {"create", "update", "delete"}
+
+
+class Told(NamedTuple):
+    """A row as a device was told it."""
+
+    at: float
+    device: str
+    key: Key
+    space_id: str
+    version: int
+    seq: int
+    data: Json | None
+    is_snapshot: bool
+    is_revoked: bool
+
+
+class Message(NamedTuple):
+    """What a link told of the log at once: resets first, then rows, then how far that is."""
+
+    at: float
+    device: str
+    link: int
+    resets: tuple[str | None, ...]
+    rows: tuple[Told, ...]
+    cursor: Cursor | None
+    is_caught_up: bool
+
+
+class Evidence:
+    """
+    Attributes:
+        versions: every version that the server's history still has, by entity and number.
+        log: the same by seq.
+        spaces: in which space an entity is, where anybody was told.
+    """
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.restores = list(history.of(Restored))
+        told = {(one.key, one.version): one for truth in history.truths.values() for one in truth.versions}
+        self.versions: dict[tuple[Key, int], Version] = told
+        self.log = {one.seq: one for one in told.values()}
+        self.verdicts = list(self._verdicts())
+        self.messages = list(self._messages())
+        self.spaces = self._spaces()
+
+    def is_lost(self, at: float) -> bool:
+        """Whether what was true at that moment may have been taken back by a backup."""
+        return any(one.backup_at <= at <= one.at for one in self.restores)
+
+    def era(self, at: float) -> int:
+        """How often a backup had been restored."""
+        return sum(one.at <= at for one in self.restores)
+
+    def links(self) -> Iterator[list[Message]]:
+        """The messages of each WebSocket, in order."""
+        found: dict[tuple[str, int], list[Message]] = defaultdict(list)
+        for message in self.messages:
+            found[message.device, message.link].append(message)
+        yield from found.values()
+
+    def steady_spaces(self, user: str) -> set[str]:
+        """Those that the user read from the beginning to the end."""
+        grants = [one for one in self.history.of(Granted) if one.user == user]
+        unsteady = {one.space_id for one in grants[1:]}
+        return set(self.history.truths[user].spaces) - unsteady
+
+    def writers_spaces(self) -> Iterator[tuple[Wrote, str | None]]:
+        return ((one, self.spaces.get(one.key)) for one in self.history.of(Wrote))
+
+    # --- parts -----------------------------------------------------------------------------------------------------
+
+    def _verdicts(self) -> Iterator[Verdict]:
+        for got in self.history.of(Got):
+            if got.message["type"] != "sync_response":
+                continue
+            for result in got.message["data"]["operation_results"]:
+                if result["success"] or result.get("error_code") not in _LATER:
+                    yield _verdict(got, result)
+
+    def _messages(self) -> Iterator[Message]:
+        sockets = {(one.device, one.link) for one in self.history.of(Opened) if one.kind != "http"}
+        for got in self.history.of(Got):
+            if (got.device, got.link) in sockets:
+                message = _message(got)
+                if message is not None:
+                    yield message
+
+    def _spaces(self) -> dict[Key, str]:
+        spaces = {key: state.space_id for truth in self.history.truths.values() for key, state in truth.rows.items()}
+        told = {row.key: row.space_id for message in self.messages for row in message.rows}
+        return {key: space for key, space in {**told, **spaces}.items() if space is not None}
+
+
+def mentioned(history: History) -> set[Key]:
+    """Every entity that anybody wrote to or was answered about."""
+    answered = {
+        Key(result["entity_type"], str(result["entity_id"]))
+        for got in history.of(Got)
+        if got.message["type"] == "sync_response"
+        for result in got.message["data"]["operation_results"]
+        if result.get("entity_id") is not None
+    }
+    return answered | {event.key for event in history.of(Wrote)}
+
+
+def _verdict(got: Got, result: Json) -> Verdict:
+    key = None
+    if result.get("entity_type") and result.get("entity_id") is not None:
+        key = Key(result["entity_type"], str(result["entity_id"]))
+    return Verdict(
+        got.at, got.device, result["operation_id"], result["operation_type"], key, result["success"],
+        result.get("verdict"), result.get("new_version"), result.get("seq"),
+        (result.get("details") or {}).get("field") == "operation_id",
+    )  # fmt: skip
+
+
+def _message(got: Got) -> Message | None:
+    message = got.message
+    rows: list[Told] = []
+    resets: tuple[str | None, ...] = ()
+    match message["type"]:
+        case "server_update":
+            rows = [_told(got, {**message, **message["update_data"]}, message)]
+        case "server_updates":
+            rows = [_told(got, update, message) for update in message["updates"]]
+        case "reset":
+            resets = (message["space_id"],)
+        case "caught_up":
+            pass
+        case "sync_response":
+            data = message["data"]
+            resets = tuple(reset["space_id"] for reset in data.get("resets", ()))
+            rows = [_told(got, update, data) for update in data.get("server_updates", ())]
+            return Message(got.at, got.device, got.link, resets, tuple(rows), None, is_caught_up=False)
+        case _:
+            return None
+    cursor = parse_cursor(message["cursor"]) if message.get("cursor") is not None else None
+    is_caught_up = message["type"] == "caught_up"
+    return Message(got.at, got.device, got.link, resets, tuple(rows), cursor, is_caught_up)
+
+
+def _told(got: Got, update: Json, envelope: Json) -> Told:
+    data: Any = update["data"]
+    if data is not None:
+        data = {name: value for name, value in data.items() if name != "id"}
+    key = Key(update["entity_type"], str(update["entity_id"]))
+    return Told(
+        got.at, got.device, key, update["space_id"], update["version"], update["seq"], data,
+        envelope.get("update_type") == "snapshot", update.get("reason") == "revoked",
+    )  # fmt: skip
+
+
+def text_of(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,252 @@
+"""One simulated world: a server, devices, their lines and what people know; a plan is played in it."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx2 as httpx
+from sync_client.values import Entity, Key
+
+from schema.registry import Registry
+from sync_server.config import Settings
+from sync_server.cursor import parse_cursor
+from sync_server.testing.devices import Device
+from sync_server.testing.evidence import mentioned
+from sync_server.testing.history import Granted, Happened, History, Json, Restored, State, Truth, Version, Wrote
+from sync_server.testing.loop import Node
+from sync_server.testing.network import Line, Transport
+from sync_server.testing.plain import PlainDevice
+from sync_server.testing.plan import Plan
+from sync_server.testing.servers import SECRET, SimulatedServer
+
+SETTLE_S = 900.0
+"""How long everything may take to come to rest once nothing is wrong any more."""
+QUIET_S = 150.0
+"""By when everybody has noticed that a connection of before is dead."""
+PAGE = 1_000
+OWNER = "1"
+
+
+class World:
+    """
+    Attributes:
+        shared: the space that users share.
+        memory: entities as some device once read them, to be written to much later.
+    """
+
+    def __init__(
+        self, plan: Plan, directory: Path, registry: Registry, history: History, *, server_type: type[SimulatedServer]
+    ) -> None:
+        self.plan = plan
+        self.history = history
+        self.shared = ""
+        self.memory: dict[str, list[Entity]] = {}
+        self.backup: tuple[float, Path] | None = None
+        settings = Settings(
+            data_dir=directory, auth_secret=SECRET, feed_cache_changes=plan.recent, operations_per_minute=10_000_000,
+            requests_per_minute=10_000_000, connects_per_minute=1_000_000, frames_burst=100_000,
+            frames_per_second=10_000, send_buffer_bytes=65_536,
+        )  # fmt: skip
+        self.server = server_type(directory, registry, settings, self.chance("server"))
+        self.devices = {one.name: self._device(index, one.name, directory) for index, one in enumerate(plan.devices)}
+        self.plain = {
+            name: PlainDevice(name, OWNER, self._line(name, 100 + index), self.history, token=self._token_of(OWNER))
+            for index in range(plan.plain)
+            for name in [f"plain_{index}"]
+        }
+        self._owner = Line("10.9.9.9", self.chance("owner"))
+        self.server.lines.append(self._owner)
+        self._people = Node("people", killed=lambda: None)
+        self._marks = count(1)
+
+    def chance(self, name: str) -> Random:
+        """The chance of one part: what others do with theirs does not move it."""
+        return Random(f"{self.plan.seed}/{name}")
+
+    @property
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    @property
+    def users(self) -> list[str]:
+        return sorted({device.user for device in self.devices.values()} | {OWNER})
+
+    def mark(self) -> str:
+        """A text that occurs nowhere else."""
+        return f"<{next(self._marks)}>"
+
+    def tell(self, who: str, what: str) -> None:
+        self.history.add(Happened(self.now, who, what))
+
+    def wrote(self, device: Device, what: str, key: Key, *marks: str) -> None:
+        self.history.add(Wrote(self.now, device.name, what, key, marks))
+
+    # --- from the beginning to the end -----------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        await self.server.start()
+        reply = await self.ask("POST", "/spaces", json={"name": "shared"})
+        self.shared = reply["space_id"]
+        for user in self.users:
+            await self.ask("GET", "/spaces", user=user)
+            if user != OWNER:
+                await self.grant(user, "editor")
+        for device in self.devices.values():
+            self.history.users[device.name] = device.user
+            if device.may_use_http:
+                self.history.http_devices.add(device.name)
+            await device.turn_on()
+        for plain in self.plain.values():
+            self.history.users[plain.name] = plain.user
+            plain.turn_on()
+
+    async def heal(self) -> None:
+        """From now on nothing is wrong any more."""
+        self.tell("world", "heals")
+        self.server.dies, self.server.full_for, self.server.clock.ahead_ms = None, 0, 0
+        if self.server.node is not None:
+            self.server.node.dies_in = None
+        if not self.server.is_up:
+            await self.server.start()
+        for line in self.server.lines:
+            line.is_up, line.bytes_per_s, line.repeats = True, None, 0.0
+            if line.is_silent:
+                line.is_silent = False
+                line.cut()
+        for device in self.devices.values():
+            device.clock.ahead_s = 0.0
+            if device.node is not None:
+                device.node.dies_in = None
+            if not device.is_on:
+                await device.turn_on()
+
+    async def settle(self) -> None:
+        """Until every device says that everything is up and everything is here."""
+        await asyncio.sleep(QUIET_S)
+        for plain in self.plain.values():
+            await plain.settled(SETTLE_S)
+        await asyncio.gather(*(self._settled(device) for device in self.devices.values()))  # what others sent last
+
+    async def close(self) -> None:
+        """Write down what everybody has in the end."""
+        keys = mentioned(self.history)
+        for user in self.users:
+            self.history.truths[user] = await self._truth(user, keys)
+            keys |= set(self.history.truths[user].rows)
+        for device in self.devices.values():
+            self.history.ends[device.name] = await device.end(keys)
+
+    async def _settled(self, device: Device) -> None:
+        client = device.client
+        if client is None:
+            return
+        try:
+            await device.do(lambda client: client.settled(timeout_s=SETTLE_S))
+        except TimeoutError:
+            self.history.problems.append(f"{device.name} never comes to rest: {client.status}")
+
+    # --- what the owner of the shared space does, over a line without faults ---------------------------------------
+
+    async def grant(self, user: str, role: str | None) -> None:
+        asked_at = self.now
+        path = f"/spaces/{self.shared}/members/{user}"
+        method, body = ("PUT", {"role": role}) if role is not None else ("DELETE", None)
+        try:
+            await self.ask(method, path, json=body)
+        except httpx.HTTPError:
+            return  # whether it was done is not known
+        self.history.add(Granted(asked_at, self.now, user, self.shared, role))
+
+    async def ask(self, method: str, path: str, *, user: str = OWNER, line: Line | None = None, **options: Any) -> Any:
+        """The `data` of the server's answer.
+
+        Raises:
+            httpx.HTTPError: there is none, or it tells of a failure.
+        """
+        transport = Transport(line or self._owner, self._people)
+        headers = {"Authorization": f"Bearer {self.server.token(user)}"}
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://sync.test/api/sync", trust_env=False
+        ) as http:
+            response = await http.request(method, path, headers=headers, **options)
+            response.raise_for_status()
+            return response.json()["data"]
+
+    def restored(self) -> None:
+        assert self.backup is not None  # the caller looked
+        made_at, path = self.backup
+        self.server.restore(path)
+        self.history.add(Restored(self.now, made_at))
+
+    # --- what the server tells in the end --------------------------------------------------------------------------
+
+    async def _truth(self, user: str, keys: set[Key]) -> Truth:
+        rows: dict[Key, State] = {}
+        query: dict[str, Any] = {"limit": PAGE}
+        while True:
+            page = await self.ask("GET", "/changes", user=user, params=query)
+            for update in page["changes"]:
+                key = Key(update["entity_type"], str(update["entity_id"]))
+                rows.pop(key, None)
+                if update["data"] is not None:
+                    rows[key] = State(update["space_id"], update["version"], _plain(update["data"]))
+            query["cursor"] = page["cursor"]
+            if not page["has_more"]:
+                break
+        self.history.epoch = parse_cursor(page["cursor"]).epoch
+        spaces = frozenset(space["space_id"] for space in (await self.ask("GET", "/spaces", user=user))["spaces"])
+        versions = [version for key in sorted(keys | set(rows)) for version in await self._versions(user, key)]
+        conflicts = await self._conflicts(user)
+        return Truth(spaces, rows, tuple(versions), tuple(conflicts))
+
+    async def _versions(self, user: str, key: Key) -> list[Version]:
+        try:
+            found = await self.ask(
+                "GET", f"/entities/{key.entity_type}/{key.entity_id}/history", user=user, params={"limit": 100}
+            )
+        except httpx.HTTPStatusError:
+            return []
+        return [_version(key, told) for told in found["versions"]]
+
+    async def _conflicts(self, user: str) -> Sequence[Json]:
+        found: list[Json] = []
+        for page in count(1):
+            some = await self.ask("GET", "/conflicts", user=user, params={"page": page, "limit": 100})
+            found += some["conflicts"]
+            if len(some["conflicts"]) < 100:
+                return found
+        return found
+
+    # --- parts -----------------------------------------------------------------------------------------------------
+
+    def _line(self, name: str, number: int) -> Line:
+        line = Line(f"10.0.0.{number}", self.chance(f"line of {name}"))
+        self.server.lines.append(line)
+        return line
+
+    def _token_of(self, user: str) -> Any:
+        return lambda: self.server.token(user)
+
+    def _device(self, index: int, name: str, directory: Path) -> Device:
+        one = self.plan.devices[index]
+        path = directory / f"{name}.db" if one.has_file else None
+        return Device(
+            name, one.user, self._line(name, index + 1), self.history, self.chance(name),
+            token=self._token_of(one.user), store_path=path, codec=one.codec, links=one.links,
+        )  # fmt: skip
+
+
+def _plain(data: Json) -> Json:
+    return {name: value for name, value in data.items() if name != "id"}
+
+
+def _version(key: Key, told: Json) -> Version:
+    data = _plain(told["data"]) if told["operation_type"] != "delete" else None
+    return Version(
+        key, told["version"], told["seq"], told["operation_id"], told["client_id"], told["operation_type"], data,
+        json.dumps(told, ensure_ascii=False),
+    )  # fmt: skip

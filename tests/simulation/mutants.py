@@ -1,0 +1,256 @@
+"""Planted bugs: each breaks a promise in the way that servers of this kind are known to break it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from sync_server import feed
+from sync_server.conflict import decide
+from sync_server.hub import Hub, _Round
+from sync_server.orders import Batch, Committed
+from sync_server.records import Update
+from sync_server.round import Round
+from sync_server.stores.log_reader import LogReader
+from sync_server.testing import servers
+from sync_server.testing.plan import Choice
+from sync_server.testing.servers import SimulatedServer, SteppedCommitter
+from sync_server.types import ClientId
+
+Patch = Callable[[], AbstractContextManager[object]]
+
+
+class Mutant(NamedTuple):
+    """
+    Attributes:
+        breaks: the promise that is found broken.
+        faults: what has to go wrong for it to show.
+        plain: whether clients of the T3 document are needed.
+    """
+
+    name: str
+    plant: Patch
+    breaks: str
+    acts: tuple[Choice, ...]
+    faults: tuple[Choice, ...]
+    recent: int = 10_000
+    plain: int = 0
+    size: int = 14
+
+
+WRITES = (Choice("create", 3), Choice("update", 5), Choice("delete", 1))
+LATE_WRITES = (Choice("create", 2), Choice("update", 4), Choice("update_late", 8))
+
+
+@contextmanager
+def acknowledges_before_commit() -> Iterator[None]:
+    """What the last transaction wrote is not yet on the disk when it is acknowledged."""
+    kept: dict[SimulatedServer, bytes] = {}
+    write, killed = servers._FailingStore.write, SimulatedServer._was_killed
+
+    @contextmanager
+    def unsynced(store: Any) -> Iterator[Any]:
+        kept[store._server] = store._server.back_up().read_bytes()
+        with write(store) as writer:
+            yield writer
+
+    def lost(server: SimulatedServer) -> None:
+        killed(server)
+        if server in kept:
+            store, server._store = server._store, None
+            assert store is not None
+            store.close()
+            for suffix in ("-wal", "-shm"):
+                Path(f"{server._path}{suffix}").unlink(missing_ok=True)
+            server._path.write_bytes(kept[server])
+
+    with patch.object(servers._FailingStore, "write", unsynced), patch.object(SimulatedServer, "_was_killed", lost):
+        yield
+
+
+@contextmanager
+def publishes_before_commit() -> Iterator[None]:
+    run = Round.run
+
+    def hasty(current: Round, batches: Sequence[Batch]) -> Any:
+        results = run(current, batches)
+        hub = hubs[-1]
+        hub._rounds.append(_Round(current.committed.updates, (), ()))
+        hub._published.set()
+        return results
+
+    hubs: list[Hub] = []
+    init = Hub.__init__
+
+    def known(hub: Hub, *args: Any, **options: Any) -> None:
+        init(hub, *args, **options)
+        hubs.append(hub)
+
+    with patch.object(Round, "run", hasty), patch.object(Hub, "__init__", known):
+        yield
+
+
+@contextmanager
+def skips_a_seq() -> Iterator[None]:
+    broadcast = Hub._broadcast
+
+    async def some(hub: Hub, space_id: Any, updates: list[Update]) -> None:
+        await broadcast(hub, space_id, [update for update in updates if update.seq % 3])
+
+    with patch.object(Hub, "_broadcast", some):
+        yield
+
+
+@contextmanager
+def drops_on_overflow() -> Iterator[None]:
+    push = Hub._push
+
+    def dropped(hub: Hub, subscriber: Any, frames: Any, seq: Any) -> int:
+        if frames is not None and subscriber.socket.congested:
+            subscriber.position = seq
+            return 0
+        return push(hub, subscriber, frames, seq)
+
+    with patch.object(Hub, "_push", dropped):
+        yield
+
+
+@contextmanager
+def forgets_whose_operation_it_is() -> Iterator[None]:
+    """Two clients that number their operations from one are taken for one."""
+    run = Round.run
+
+    def mixed_up(current: Round, batches: Sequence[Batch]) -> Any:
+        return run(current, [batch._replace(client_id=ClientId("all")) for batch in batches])
+
+    with patch.object(Round, "run", mixed_up):
+        yield
+
+
+@contextmanager
+def goes_by_timestamps() -> Iterator[None]:
+    """What was written in the same moment as the last change that somebody has is not after it."""
+    updates = LogReader.updates
+
+    def later(reader: LogReader, scans: Any, **options: Any) -> list[Update]:
+        scans = list(scans)
+        position = min((scan.after for scan in scans), default=0)
+        known = reader._rows("SELECT timestamp FROM changes WHERE seq = ?", (position,))
+        moment = max((row[0] for row in known), default=0)
+        after = {row[0] for row in reader._rows("SELECT seq FROM changes WHERE timestamp > ?", (moment,))}
+        return [update for update in updates(reader, scans, **options) if update.seq in after]
+
+    with patch.object(LogReader, "updates", later):
+        yield
+
+
+@contextmanager
+def forgets_the_horizon() -> Iterator[None]:
+    anchored = feed._anchored
+
+    def covered(cursor: Any, head: Any) -> Any:
+        return anchored(cursor, head._replace(floor_seq=0))
+
+    with patch.object(feed, "_anchored", covered):
+        yield
+
+
+@contextmanager
+def merges_without_a_field() -> Iterator[None]:
+    merged = decide._with
+
+    def forgetful(data: Any, settlements: Any) -> Any:
+        return merged(data, [one for one in settlements if one.name != "content"])
+
+    with patch.object(decide, "_with", forgetful), patch.object(decide, "_submitted", lambda *_: {}):
+        yield
+
+
+@contextmanager
+def raises_the_dead() -> Iterator[None]:
+    """A snapshot tells what was deleted as if it lived."""
+    snapshot = LogReader.snapshot
+
+    class Undead:
+        def __init__(self, reader: LogReader) -> None:
+            self._reader = reader
+
+        def _rows(self, sql: str, parameters: Any) -> Any:
+            return self._reader._rows(sql.replace("AND e.deleted = 0", "").replace("e.deleted,", "0,"), parameters)
+
+    def with_dead(reader: LogReader, scans: Any, **options: Any) -> Any:
+        return snapshot(Undead(reader), scans, **options)  # type: ignore[arg-type]
+
+    with patch.object(LogReader, "snapshot", with_dead):
+        yield
+
+
+@contextmanager
+def pushes_to_the_revoked() -> Iterator[None]:
+    changed = Hub._rights_changed
+
+    def granted_only(hub: Hub, user_id: Any, update: Update) -> None:
+        if update.data is not None:
+            changed(hub, user_id, update)
+
+    with patch.object(Hub, "_rights_changed", granted_only):
+        yield
+
+
+@contextmanager
+def loses_what_was_cancelled() -> Iterator[None]:
+    """What was committed for somebody who has gone meanwhile is not published."""
+    deliver = SteppedCommitter._deliver
+
+    def delivered(committer: Any, jobs: Sequence[Any], results: Any, committed: Sequence[Committed]) -> None:
+        hub = committer._publish.__self__
+        batches = [job.work for job in jobs if isinstance(job.work, Batch)]
+        is_gone = batches and not any(
+            subscriber.viewer.client_id == batch.client_id
+            for batch in batches
+            for subscriber in hub.connections_of(batch.user_id)
+        )
+        if is_gone:
+            for made in committed:
+                if made.updates:
+                    hub._feed.advance(made.updates)
+            committed = []
+        deliver(committer, jobs, results, committed)
+
+    with patch.object(SteppedCommitter, "_deliver", delivered):
+        yield
+
+
+@contextmanager
+def ignores_the_epoch() -> Iterator[None]:
+    anchored = feed._anchored
+
+    def covered(cursor: Any, head: Any) -> Any:
+        return anchored(cursor._replace(epoch=head.epoch, seq=min(cursor.seq, head.head_seq)), head)
+
+    with patch.object(feed, "_anchored", covered):
+        yield
+
+
+KILLS, FULL_DISK, CUTS = (Choice("kill_server", 1),), (Choice("fill_disk", 1),), (Choice("cut", 1),)
+OFFLINE = (Choice("go_down", 1), Choice("cut", 1))
+SLOW, TRIMMED = (Choice("slow_down", 1),), (Choice("trim", 1), Choice("go_down", 3))
+RIGHTS, BACKUP = (Choice("change_rights", 1),), (Choice("back_up", 1),)
+BURSTS = (Choice("create", 2), Choice("update", 3), Choice("burst", 4))
+DELETES = (Choice("create", 3), Choice("delete", 3))
+
+MUTANTS = (
+    Mutant("acknowledges before commit", acknowledges_before_commit, "P1", WRITES, KILLS),
+    Mutant("publishes before commit", publishes_before_commit, "P6", WRITES, FULL_DISK),
+    Mutant("skips a seq", skips_a_seq, "P4", WRITES, CUTS, size=30),
+    Mutant("drops on overflow", drops_on_overflow, "P9", BURSTS, SLOW),
+    Mutant("forgets whose operation it is", forgets_whose_operation_it_is, "P2", WRITES, CUTS, plain=2),
+    Mutant("goes by timestamps", goes_by_timestamps, "P9", BURSTS, OFFLINE, recent=0),
+    Mutant("forgets the horizon", forgets_the_horizon, "P9", WRITES, TRIMMED, recent=0),
+    Mutant("merges without a field", merges_without_a_field, "P8", LATE_WRITES, OFFLINE),
+    Mutant("raises the dead", raises_the_dead, "P6", DELETES, (*RIGHTS, *BACKUP)),
+    Mutant("pushes to the revoked", pushes_to_the_revoked, "P10", WRITES, RIGHTS, size=40),
+    Mutant("loses what was cancelled", loses_what_was_cancelled, "P9", WRITES, OFFLINE),
+    Mutant("ignores the epoch", ignores_the_epoch, "P9", WRITES, BACKUP),
+)
