@@ -8,7 +8,7 @@ from sync_client.stores.port import Query
 from sync_client.values import OperationType
 
 from clients.python.tests.builders import conflict, create, operation, row, told, tombstone, update
-from sync_server.handlers.spaces import fingerprint
+from sync_server.fingerprints import fingerprint
 
 
 @pytest.fixture
