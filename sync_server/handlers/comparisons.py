@@ -5,7 +5,7 @@ from typing import NotRequired
 
 import structlog
 
-from sync_server.feed import fitting
+from sync_server.feed import Viewer, fitting
 from sync_server.fingerprints import BUCKETS, bucket_checksums, bucket_of
 from sync_server.handlers.access import read_as, role_in
 from sync_server.handlers.spaces import Checksum, checksum_at
@@ -15,13 +15,15 @@ from sync_server.protocol.validation import validation_error
 from sync_server.records import EntityKey
 from sync_server.services import Services
 from sync_server.stores.reader import Reader
-from sync_server.types import EntityId, EntityType, SpaceId, UserId, format_id
+from sync_server.types import ClientId, EntityId, EntityType, SpaceId, UserId, format_id
 from sync_server.views import update_item
 
 MAX_ROWS = 5_000
 """Rows that a replica may name in one request."""
 PAGE = 1_000
 """Rows that one answer tells at most."""
+ROWS_PER_UNIT = 1_000
+"""Rows of a space that count as one more request, as all of them are read."""
 _log = structlog.get_logger(__name__)
 
 Versions = Mapping[EntityKey, int]
@@ -47,8 +49,9 @@ async def differing_buckets(
     """In which buckets the replica differs, from the checksum of each of its own.
 
     Raises:
-        CommandError: NOT_FOUND.
+        CommandError: NOT_FOUND, RATE_LIMIT_EXCEEDED.
     """
+    await _charge(services, user_id, space_id)
 
     def query(reader: Reader, places: Places) -> tuple[Comparison, bool]:
         role_in(places, space_id)
@@ -73,8 +76,9 @@ async def differing_rows(
     """What the replica lacks, has otherwise, or should not have, in buckets of which it names every live row.
 
     Raises:
-        CommandError: NOT_FOUND.
+        CommandError: NOT_FOUND, RATE_LIMIT_EXCEEDED.
     """
+    await _charge(services, user_id, space_id)
 
     def query(reader: Reader, places: Places) -> Comparison:
         role_in(places, space_id)
@@ -112,6 +116,14 @@ def versions_by_bucket(rows: Mapping[str, Sequence[tuple[str, str, int]]]) -> di
                 raise validation_error(f"rows.{name}.{index}", problem)
         found[int(name)] = {EntityKey(EntityType(kind), EntityId(one)): version for kind, one, version in some}
     return found
+
+
+async def _charge(services: Services, user_id: UserId, space_id: SpaceId) -> None:
+    """Count the comparison as what it costs, beside the request that it is."""
+    await services.feed.prepare_receipts(Viewer(user_id, ClientId(""), frozenset((space_id,))))
+    for receipt in services.feed.newest_receipts(user_id, (space_id,)):
+        if receipt.live_count >= ROWS_PER_UNIT:
+            services.request_limit.spend(f"user:{user_id}", receipt.live_count // ROWS_PER_UNIT)
 
 
 def _snapshot(reader: Reader, space_id: SpaceId) -> Comparison:

@@ -162,6 +162,21 @@ class TestTheBuckets:
         assert "checksum_differs" in "".join(capsys.readouterr())
 
 
+class TestAComparison:
+    async def test_counts_as_more_requests_in_a_large_space(
+        self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(comparisons, "ROWS_PER_UNIT", 1)
+        async with running_server(tmp_path, requests_per_minute=40) as server:
+            async with server.client("1", "writer") as writer:
+                await writer.sync(*(create(f"c{number}", title="x") for number in range(30)))
+            async with rest_client(server) as api:
+                await ask(api, [])
+                for _ in range(2):
+                    refused = await api.post("/api/sync/verify", json={"space_id": "u-1", "rows": {"0": []}})
+        assert failed(refused, 429, "RATE_LIMIT_EXCEEDED")["error"]
+
+
 class TestTheRows:
     async def test_that_differ_are_told_and_no_others(self, api: httpx.AsyncClient, notes: list[Row]) -> None:
         kept = [*notes[2:], ("note", "n0", 9), ("note", "phantom", 1), ("note", "n30", 1)]
