@@ -69,7 +69,7 @@ def open_database(data_dir: Path) -> sqlite3.Connection:
     connection = connect(data_dir)
     connection.execute("INSERT INTO log (log_id, epoch, head_seq, floor_seq) VALUES (1, ?, 0, 0)", (_EPOCH,))
     connection.execute("INSERT INTO users VALUES ('1', ?)", (_START_MS,))
-    connection.execute("INSERT INTO spaces VALUES ('u-1', '', '1', ?)", (_START_MS,))
+    connection.execute("INSERT INTO spaces VALUES ('u-1', '', '1', ?, 0, 0, 0)", (_START_MS,))
     connection.execute("INSERT INTO members VALUES ('u-1', '1', 'owner', 0)")
     connection.execute("INSERT INTO id_blocks VALUES ('note', 1)")
     return connection

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from sync_server.fingerprints import BUCKETS
 from sync_server.protocol.client_messages import (
     DEFAULT_PAGE,
     MAX_OPERATIONS,
@@ -187,6 +188,20 @@ class ClearHistoryRequest(Inbound):
 
     client_id: Name | None = None
     retain_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+
+
+Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+BucketNumber = Annotated[str, Field(pattern=r"^([1-9]?[0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5])$")]
+VersionOfRow = Annotated[tuple[Identifier, WireId, Count], Field(strict=False)]
+
+
+class VerifyRequest(Inbound):
+    """Either `buckets`, the checksum of each of the 256 buckets of your live rows of the space; or `rows`, of some
+    buckets every live row, as `[entity_type, entity_id, version]`."""
+
+    space_id: SpaceIdentifier
+    buckets: Annotated[list[Checksum], Field(min_length=BUCKETS, max_length=BUCKETS)] | None = None
+    rows: Annotated[dict[BucketNumber, list[VersionOfRow]], Field(min_length=1)] | None = None
 
 
 class NewSpace(Inbound):

@@ -31,7 +31,12 @@ spaces = Table(
     Column("name", String, nullable=False),
     Column("owner", String, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("checksum", BigInteger, nullable=False, server_default="0"),
+    Column("live_count", BigInteger, nullable=False, server_default="0"),
+    Column("changed_seq", BigInteger, nullable=False, server_default="0"),
 )
+"""`checksum` is the XOR of the fingerprints of the space's live entities, as a signed number, and `live_count` how many
+they are, as of the last change of an entity of the space, `changed_seq` (docs/decisions/0008-receipts.md)."""
 
 members = Table(
     "members",

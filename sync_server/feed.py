@@ -4,7 +4,8 @@ Everything a client learns, through any door, comes from here or from the hub, w
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import NamedTuple, TypeVar
 
@@ -12,7 +13,8 @@ from sync_server.cursor import Cursor, Scan, ScanKind
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.memberships import Memberships, Places, followed
 from sync_server.protocol.server_messages import ResetReason
-from sync_server.records import Head, Membership, Update
+from sync_server.receipts import Receipts, StoredReceipts
+from sync_server.records import Head, Membership, Receipt, Update
 from sync_server.stores.log_reader import Placed, SpaceScan
 from sync_server.stores.reader import Reader
 from sync_server.stores.sql import Store, StoreError
@@ -147,10 +149,12 @@ class Feed:
         self.head = head
         self.recent = Recent(head.head_seq, capacity=recent_capacity)
         self.memberships = Memberships(self._load_memberships)
+        self._receipts = Receipts(head.head_seq, self._load_receipts)
 
-    def advance(self, updates: Sequence[Update]) -> None:
+    def advance(self, updates: Sequence[Update], receipts: Sequence[Receipt] = ()) -> None:
         """Take in what was committed, in seq order."""
         self.recent.extend(updates)
+        self._receipts.take(receipts)
         self.head = self.head._replace(head_seq=updates[-1].seq)
 
     def raise_floor(self, floor_seq: Seq) -> None:
@@ -210,7 +214,7 @@ class Feed:
         if cursor.seq > end or any(place.seq > cursor.seq for place in places.values()):
             return None
         spaces = {space_id for space_id in followed(places) if viewer.follows(space_id)}
-        rows = _fitting(self.recent.after(cursor.seq, min(max(limit, RECENT_LOOK), end - cursor.seq)))
+        rows = fitting(self.recent.after(cursor.seq, min(max(limit, RECENT_LOOK), end - cursor.seq)))
         wanted = [
             row
             for row in rows
@@ -222,6 +226,31 @@ class Feed:
         position = rows[-1].seq if rows else cursor.seq
         return Page(wanted, cursor.at(position), position < end)
 
+    async def prepare_receipts(self, viewer: Viewer) -> None:
+        """Read the receipts that the reader may be told and memory does not know; none if the database cannot say."""
+        if viewer.entity_types is None:
+            places = await self.memberships.of(viewer.user_id)
+            with contextlib.suppress(CommandError):
+                await self._receipts.load(filter(viewer.follows, followed(places)))
+
+    def receipts(self, viewer: Viewer, cursor: Cursor) -> list[Receipt] | None:
+        """Of the spaces that the reader follows, as far as memory knows them, what holds at the cursor; see
+        `prepare_receipts`. None for who leaves entity types out. It does not wait."""
+        if viewer.entity_types is not None:
+            return None
+        places = self.memberships.cached(viewer.user_id)
+        if places is None or cursor.scan is not None or cursor.epoch != self.head.epoch:
+            return []
+        spaces = (s for s in filter(viewer.follows, followed(places)) if places[s].seq <= cursor.seq)
+        return self._receipts.at(cursor.seq, spaces, head_seq=self.head.head_seq)
+
+    def newest_receipts(self, user_id: UserId, space_ids: Iterable[SpaceId]) -> list[Receipt]:
+        """Of those of these spaces that the user reads, as far as memory knows them, what holds at the head."""
+        places = self.memberships.cached(user_id)
+        found = {space_id: places.get(space_id) if places is not None else None for space_id in space_ids}
+        readable = [space_id for space_id, place in found.items() if place is not None and place.role is not None]
+        return self._receipts.at(self.head.head_seq, readable, head_seq=self.head.head_seq)
+
     async def cursor_before(self, moment: Millis, *, margin_ms: int = 300_000) -> Cursor:
         """A position that is surely before everything committed after `moment`, some minutes early."""
         early = Millis(min(moment, self.now()) - margin_ms)
@@ -231,6 +260,9 @@ class Feed:
 
     async def _load_memberships(self, user_id: UserId) -> list[Membership]:
         return await self.read(lambda reader: reader.memberships(user_id))
+
+    async def _load_receipts(self, space_ids: list[SpaceId]) -> StoredReceipts:
+        return await self.read(lambda reader: StoredReceipts(reader.head().head_seq, reader.receipts(space_ids)))
 
     def _answer(self, query: Callable[[Reader], T]) -> T:
         try:
@@ -259,7 +291,7 @@ def _page(reader: Reader, viewer: Viewer, cursor: Cursor, limit: int, until: Seq
     return page
 
 
-def _fitting(rows: list[Update]) -> list[Update]:
+def fitting(rows: list[Update]) -> list[Update]:
     """As many of these rows as one page may weigh, and at least one."""
     total = 0
     for index, row in enumerate(rows):
@@ -291,7 +323,7 @@ def _scan_page(reader: Reader, viewer: Viewer, cursor: Cursor, places: Places, l
         found = reader.snapshot(scans, until=scan.until, entity_types=viewer.entity_types, limit=limit)
     elif place is not None and place.role is None:
         found = reader.revoked(place.space_id, after=scan.after, revoked_at=place.seq, limit=limit)
-    rows = _fitting([placed.update for placed in found])
+    rows = fitting([placed.update for placed in found])
     is_last = len(found) < limit and len(rows) == len(found)
     rest = None if is_last else scan._replace(after=found[len(rows) - 1].position)
     return Page(rows, cursor._replace(scan=rest), True, is_snapshot=scan.kind is ScanKind.SNAPSHOT, is_scan=True)
@@ -321,10 +353,10 @@ def _log_page(
     ]
     if newest_only:
         found = reader.newest(scans, until=bound, entity_types=viewer.entity_types, limit=limit)
-        wanted = rows = _fitting(found)
+        wanted = rows = fitting(found)
     else:
         found = reader.updates(scans, until=bound, entity_types=viewer.entity_types, limit=limit)
-        rows = _fitting(found)
+        rows = fitting(found)
         wanted = [row for row in rows if viewer.wants(row, own=cursor.own)]
     if len(found) == limit or len(rows) < len(found):
         return Page(wanted, cursor.at(rows[-1].seq), True)

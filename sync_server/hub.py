@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from sync_server import metrics
-from sync_server.cursor import Cursor, format_cursor
+from sync_server.cursor import Cursor
 from sync_server.errors import CloseCode, CommandError
 from sync_server.feed import MEMBER, PAGE_CHARACTERS, Feed, Page, Viewer, weight_of
 from sync_server.memberships import Places, followed
@@ -24,7 +24,7 @@ from sync_server.protocol.codec import Codec
 from sync_server.records import Conflict, Update
 from sync_server.sockets import Frames, Socket, room
 from sync_server.types import ConnectionId, Json, Role, Seq, SpaceId, UserId, format_time
-from sync_server.views import conflict_notice, conflict_resolution, server_update, server_updates
+from sync_server.views import caught_up, conflict_notice, conflict_settled_notice, server_update, server_updates
 
 _log = structlog.get_logger(__name__)
 
@@ -211,7 +211,7 @@ class Hub:
         """Take in what a transaction committed. Never waits and never raises for a subscriber's sake."""
         updates = committed.updates
         if updates:
-            self._feed.advance(updates)
+            self._feed.advance(updates, committed.receipts)
             metrics.HEAD_SEQ.set(updates[-1].seq)
         moved = [update for update in updates if update.entity_type == MEMBER]
         for update in moved:
@@ -279,7 +279,7 @@ class Hub:
         for conflict in current.conflicts:
             await self._tell(conflict, conflict_notice(conflict))
         for conflict, version in current.settled:
-            await self._tell(conflict, _settled_notice(conflict, version))
+            await self._tell(conflict, conflict_settled_notice(conflict, version))
 
     async def _broadcast(self, space_id: SpaceId, updates: list[Update]) -> None:
         first, last = updates[0].seq, updates[-1].seq
@@ -382,6 +382,8 @@ class Hub:
     ) -> None:
         while True:
             await room(subscriber.socket, patience_s=self._slow_consumer_s)
+            if announce:
+                await self._feed.prepare_receipts(subscriber.viewer)
             if not newest_only and self._go_live(subscriber, cursor, announce=announce):
                 return
             page = await self._feed.page(subscriber.viewer, cursor, limit=PUMP_PAGE, newest_only=newest_only)
@@ -402,9 +404,8 @@ class Hub:
         subscriber.is_live = True
         subscriber.pump = None
         if announce:
-            subscriber.send(
-                {"type": "caught_up", "timestamp": format_time(self._feed.now()), "cursor": format_cursor(page.cursor)}
-            )
+            receipts = self._feed.receipts(subscriber.viewer, page.cursor)
+            subscriber.send({**caught_up(page.cursor, receipts), "timestamp": format_time(self._feed.now())})
         self._arrived(subscriber)
         return True
 
@@ -481,16 +482,3 @@ def _encode(audience: Audience, page: Page, ends: Sequence[Cursor]) -> Frames:
             for update, end in zip(page.updates, ends, strict=True)
         ]
     return Frames(payloads, is_text=audience.codec.opcode_is_text)
-
-
-def _settled_notice(conflict: Conflict, version: int | None) -> Json:
-    resolution = conflict_resolution(conflict) or {}
-    return {
-        "type": "conflict_resolved",
-        "message_id": f"msg_resolved_{conflict.conflict_id}",
-        "timestamp": format_time(conflict.resolved_at or conflict.created_at),
-        "success": True,
-        "conflict_id": conflict.conflict_id,
-        "resolved_data": resolution.get("resolved_data"),
-        "new_version": version,
-    }

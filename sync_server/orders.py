@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sync_server.conflict.model import Refusal
-from sync_server.records import Conflict, Decision, Update
+from sync_server.records import Conflict, Decision, Receipt, Update
 from sync_server.types import (
     ClientId,
     ConflictId,
@@ -90,3 +90,5 @@ class Committed(NamedTuple):
     """Conflicts that were met, open or settled by a rule."""
     settled: tuple[tuple[Conflict, int | None], ...] = ()
     """Conflicts that somebody settled, each with the entity's version after it."""
+    receipts: tuple[Receipt, ...] = ()
+    """Of the spaces whose entities changed."""

@@ -131,6 +131,20 @@ class Space(NamedTuple):
     created_at: Millis
 
 
+class Receipt(NamedTuple):
+    """The live entities of a space as of its last change `seq`; it holds until the space's next change.
+
+    Attributes:
+        checksum: the XOR of their fingerprints, 64 bits without a sign.
+        live_count: how many they are.
+    """
+
+    space_id: SpaceId
+    seq: Seq
+    checksum: int
+    live_count: int
+
+
 class Update(NamedTuple):
     """A change as a feed tells it. `data` is the entity's JSON text, None where it is gone for the reader."""
 

@@ -85,6 +85,7 @@ class Round:
             updates,
             tuple(self._working.conflicts[conflict_id] for conflict_id in self._working.met),
             tuple((self._working.conflicts[key], version) for key, version in self._working.settled.items()),
+            self._working.receipts,
         )
         return [refused[index] if index in refused else verdicts[id(batch)] for index, batch in enumerate(batches)]
 

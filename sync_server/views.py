@@ -6,18 +6,20 @@ import orjson
 
 from sync_server.cursor import Cursor, format_cursor
 from sync_server.errors import ErrorCode
+from sync_server.fingerprints import format_checksum
 from sync_server.orders import Decided
 from sync_server.protocol.codec import JsonText
 from sync_server.protocol.server_messages import (
     ConflictNotice,
     ConflictView,
     OperationResult,
+    ReceiptView,
     ServerUpdate,
     ServerUpdates,
     UpdateData,
     UpdateItem,
 )
-from sync_server.records import Conflict, Decision, Update
+from sync_server.records import Conflict, Decision, Receipt, Update
 from sync_server.types import Json, Verdict, format_id, format_time
 
 
@@ -92,6 +94,21 @@ def server_updates(updates: Sequence[Update], cursor: Cursor, *, is_snapshot: bo
     }
 
 
+def receipt_view(receipt: Receipt) -> ReceiptView:
+    return {
+        "space_id": receipt.space_id,
+        "seq": receipt.seq,
+        "checksum": format_checksum(receipt.checksum),
+        "count": receipt.live_count,
+    }
+
+
+def caught_up(cursor: Cursor, receipts: Sequence[Receipt] | None) -> Json:
+    """The message without its time; None where what is followed is narrowed to some entity types."""
+    message: Json = {"type": "caught_up", "cursor": format_cursor(cursor)}
+    return message if receipts is None else {**message, "receipts": [receipt_view(one) for one in receipts]}
+
+
 def conflict_size(conflict: Conflict) -> int:
     """About how many characters of data a view of the conflict holds."""
     return sum(len(orjson.dumps(side)) for side in (conflict.base, conflict.server_data, conflict.client_data))
@@ -154,6 +171,19 @@ def conflict_notice(conflict: Conflict) -> ConflictNotice:
     if resolution is not None:
         notice["resolution"] = resolution
     return notice
+
+
+def conflict_settled_notice(conflict: Conflict, version: int | None) -> Json:
+    resolution = conflict_resolution(conflict) or {}
+    return {
+        "type": "conflict_resolved",
+        "message_id": f"msg_resolved_{conflict.conflict_id}",
+        "timestamp": format_time(conflict.resolved_at or conflict.created_at),
+        "success": True,
+        "conflict_id": conflict.conflict_id,
+        "resolved_data": resolution.get("resolved_data"),
+        "new_version": version,
+    }
 
 
 _CONFLICT, _REJECTED = Verdict.CONFLICT, Verdict.REJECTED

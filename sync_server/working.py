@@ -9,8 +9,9 @@ from schema.registry import Registry
 from sync_server.conflict.constraints import claims_of
 from sync_server.conflict.model import Attempt, Claim, Outcome, Revision, Surroundings
 from sync_server.conflict.values import equal
+from sync_server.fingerprints import fingerprint
 from sync_server.orders import Decided
-from sync_server.records import Conflict, DecisionKey, Entity, EntityKey, Update, update_of
+from sync_server.records import Conflict, DecisionKey, Entity, EntityKey, Receipt, Update, update_of
 from sync_server.stores.reader import Reader
 from sync_server.stores.writer import Writer, dump
 from sync_server.types import ConflictId, EntityId, EntityType, Json, Millis, OperationType, Role, Seq, SpaceId, UserId
@@ -129,6 +130,9 @@ class Working:
         self.changes: list[list[Any]] = []
         """The columns of the log in their order; `save` alone changes them, it fills in the numbers."""
         self._texts: dict[EntityKey, str] = {}
+        self._loaded: dict[EntityKey, Entity | None] = {}
+        """What this round changes, as the database has it."""
+        self.receipts: tuple[Receipt, ...] = ()
 
     def copy(self) -> "Working":
         twin = Working(self._reader, self._registry, self.now)
@@ -139,6 +143,7 @@ class Working:
         twin.roles, twin.conflicts = self.roles, dict(self.conflicts)
         twin.decided, twin.met, twin.settled = dict(self.decided), dict(self.met), dict(self.settled)
         twin.changes, twin._texts = list(self.changes), dict(self._texts)
+        twin._loaded = self._loaded  # what the database has: whatever is undone
         return twin
 
     def text_of(self, key: EntityKey, entity: Entity) -> str:
@@ -197,12 +202,14 @@ class Working:
         )  # fmt: skip
         self.revisions.setdefault(key, []).append(revision)
         self._texts[key] = text
+        self._loaded.setdefault(key, before)
         self._link(before, key, after)
         self.entities.put(key, after)
         return after, change
 
     def save(self, writer: Writer) -> tuple[Update, ...]:
         """Write the entities, their claims and links and the log; returns what to tell, in the order of the numbers.
+        What is stored of the spaces they are in follows them, see `receipts`.
 
         The numbers are taken last of all that may wait. Changes of one space stand together, in the order they were
         decided, so that the space's subscribers get them in one frame.
@@ -225,9 +232,22 @@ class Working:
             for entity, (key, seq) in zip(entities, last.items(), strict=True)
         )
         writer.save_changes(changes)
+        self.receipts = tuple(writer.shift_receipts(self._shifts(zip(last.items(), entities, strict=True))))
         writer.save_claims(self.claims.released, self.claims.taken.items())
         self._save_parents(writer, entities)
         return tuple(map(update_of, changes))
+
+    def _shifts(self, saved: Iterable[tuple[tuple[EntityKey, Seq], Entity]]) -> Iterator[tuple[SpaceId, int, int, Seq]]:
+        """Of each space what the round made of its live entities, see `Writer.shift_receipts`."""
+        shifts: dict[SpaceId, tuple[int, int, Seq]] = {}
+        for (key, seq), after in saved:
+            toggled, more, last = shifts.get(after.space_id, (0, 0, seq))
+            for entity, count in ((self._loaded[key], -1), (after, 1)):
+                if entity is not None and not entity.deleted:
+                    toggled ^= fingerprint(*key, entity.version)
+                    more += count
+            shifts[after.space_id] = (toggled, more, max(last, seq))
+        return ((space_id, *shift) for space_id, shift in shifts.items())
 
     def _link(self, before: Entity | None, key: EntityKey, after: Entity) -> None:
         spec = self._registry[after.entity_type]

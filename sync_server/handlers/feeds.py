@@ -17,7 +17,7 @@ from sync_server.feed import Viewer
 from sync_server.handlers.access import read_as, readable_spaces
 from sync_server.memberships import Places, followed
 from sync_server.protocol.codec import JsonText
-from sync_server.protocol.server_messages import OutId, Reset, Spliced, UpdateItem
+from sync_server.protocol.server_messages import OutId, ReceiptView, Reset, Spliced, UpdateItem
 from sync_server.protocol.validation import validation_error
 from sync_server.records import Head
 from sync_server.services import Services
@@ -25,7 +25,7 @@ from sync_server.stores.log_reader import EntityRow, EntityScan
 from sync_server.stores.reader import Reader
 from sync_server.stores.statements import NO_END
 from sync_server.types import ClientId, Json, Millis, Seq, UserId, format_id, format_time, parse_time
-from sync_server.views import server_update, update_item
+from sync_server.views import caught_up, receipt_view, server_update, update_item
 
 STREAM_PAGE = 100
 """Rows that a stream reads at once; it reads no more before they are sent."""
@@ -38,6 +38,7 @@ class Changes(TypedDict):
     update_type: Literal["incremental", "snapshot"]
     server_time: str
     resets: NotRequired[list[Reset]]
+    receipts: NotRequired[list[ReceiptView]]
 
 
 class Event(NamedTuple):
@@ -94,6 +95,11 @@ async def changes(
     }
     if resets:
         answer["resets"] = [{"space_id": reset.space_id, "reason": reset.reason} for reset in resets]
+    if not page.has_more:
+        await services.feed.prepare_receipts(viewer)
+        receipts = services.feed.receipts(viewer, page.cursor)
+        if receipts is not None:
+            answer["receipts"] = [receipt_view(receipt) for receipt in receipts]
     return answer
 
 
@@ -121,8 +127,10 @@ async def events(services: Services, viewer: Viewer, cursor: Cursor, *, until: M
             if not page.has_more:
                 if not announced:
                     announced = True
-                    text = format_cursor(cursor)
-                    yield Event("caught_up", {"type": "caught_up", "cursor": text}, text)
+                    await services.feed.prepare_receipts(viewer)
+                    yield Event(
+                        "caught_up", caught_up(cursor, services.feed.receipts(viewer, cursor)), format_cursor(cursor)
+                    )
                 remaining_s = max(0, until - now_ms()) / 1_000
                 await _something_new(services, viewer, cursor, monotonic_s() + remaining_s, never)
 

@@ -1,6 +1,5 @@
 """Spaces and who belongs to them. A grant makes the old rows arrive, a revocation makes them leave (promise P10)."""
 
-import hashlib
 from functools import partial
 from typing import NotRequired
 
@@ -12,13 +11,14 @@ from sync_server.errors import CommandError, ErrorCode
 from sync_server.handlers.access import read_as, require_manager, require_reader, role_in
 from sync_server.memberships import Places, followed
 from sync_server.orders import Committed
-from sync_server.protocol.server_messages import OutId
+from sync_server.protocol.server_messages import OutId, ReceiptView
 from sync_server.records import Space
 from sync_server.services import Services
 from sync_server.stores.reader import Reader
 from sync_server.stores.writer import Writer
 from sync_server.types import Millis, Role, SpaceId, UserId, format_id, format_time
 from sync_server.users import MAX_MEMBERS, MAX_SPACES_PER_USER, home_of, save_member
+from sync_server.views import receipt_view
 
 
 class MemberView(TypedDict):
@@ -48,11 +48,10 @@ class MemberChange(TypedDict):
     role: Role | None
 
 
-class Checksum(TypedDict):
-    space_id: str
+class Checksum(ReceiptView):
+    """It holds at `cursor` and since the space's last change, `seq`."""
+
     cursor: str
-    count: int
-    checksum: str
 
 
 async def found_space(services: Services, user_id: UserId, name: str) -> SpaceView:
@@ -138,24 +137,15 @@ async def checksum(services: Services, user_id: UserId, space_id: SpaceId) -> Ch
 
     def query(reader: Reader, places: Places) -> Checksum:
         role_in(places, space_id)
-        head, rows = reader.head(), reader.live_versions(space_id)
-        total = 0
-        for entity_type, entity_id, version in rows:
-            total ^= fingerprint(entity_type, entity_id, version)
-        cursor = format_cursor(Cursor(head.epoch, head.head_seq))
-        return {"space_id": space_id, "cursor": cursor, "count": len(rows), "checksum": f"{total:016x}"}
+        return checksum_at(reader, space_id)
 
     return await read_as(services, user_id, query)
 
 
-def fingerprint(entity_type: str, entity_id: str, version: int) -> int:
-    """What one live entity adds, by XOR, to its space's checksum: BLAKE2b of 64 bits, big-endian.
-
-    >>> f"{fingerprint('note', '124', 3):016x}"
-    '19c3ab16e2ea2e3b'
-    """
-    text = f"{entity_type}/{entity_id}@{version}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+def checksum_at(reader: Reader, space_id: SpaceId) -> Checksum:
+    """What is stored of the space in the reader's snapshot."""
+    head, stored = reader.head(), reader.receipts((space_id,))[space_id]
+    return {**receipt_view(stored), "cursor": format_cursor(Cursor(head.epoch, head.head_seq))}
 
 
 def _change_member(

@@ -27,7 +27,7 @@ from sync_server.types import (
     format_time,
     parse_time,
 )
-from sync_server.views import conflict_size, conflict_view, update_item
+from sync_server.views import conflict_size, conflict_view, receipt_view, update_item
 
 
 async def answer(services: Services, connection: Connection, message: Sync) -> None:
@@ -82,6 +82,10 @@ async def synchronise(
         "cursor": cursor,
         "has_more": page.has_more,
     }
+    changed: set[SpaceId] = {result.change[1] for result in decided if result.change is not None}
+    if changed:
+        receipts = services.feed.newest_receipts(user_id, changed)
+        state["receipts"] = [receipt_view(receipt) for receipt in receipts]
     data: SyncResponseData = {
         "request_id": request.request_id,
         "server_time": format_time(now),

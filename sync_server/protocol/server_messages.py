@@ -29,10 +29,23 @@ class CurrentState(TypedDict):
     pending_operations: int
 
 
+class ReceiptView(TypedDict):
+    """The live entities of a space as of its last change `seq`: how many, and the XOR of their fingerprints in hex.
+
+    It holds for every cursor from there to the space's next change.
+    """
+
+    space_id: str
+    seq: int
+    checksum: str
+    count: int
+
+
 class NewClientState(CurrentState):
     last_sync_id: NotRequired[str | None]
     cursor: str
     has_more: bool
+    receipts: NotRequired[list[ReceiptView]]
 
 
 class AuthResult(TypedDict):
@@ -212,9 +225,12 @@ class Subscribed(TypedDict):
 
 
 class CaughtUp(TypedDict):
+    """`receipts` hold at `cursor`; there are none where `entity_types` narrow what is followed."""
+
     type: Literal["caught_up"]
     timestamp: str
     cursor: str
+    receipts: NotRequired[list[ReceiptView]]
 
 
 class ConflictNotice(TypedDict):

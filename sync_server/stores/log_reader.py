@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from sync_server.records import Head, Update
+from sync_server.records import EntityKey, Head, Update
 from sync_server.stores.rows import state_from, update_from
 from sync_server.stores.statements import Row, Statements
 from sync_server.types import EntityId, Millis, OperationType, Seq, SpaceId
@@ -110,6 +110,15 @@ class LogReader(Statements):
         ]
         found.sort()
         return [state_from(row, is_new=is_new) for row, is_new in found[:limit]]
+
+    def states(self, keys: Iterable[EntityKey]) -> list[Update]:
+        """The live ones of these entities as a snapshot tells them, in no order."""
+        rows = self._joined(
+            f"SELECT {_STATE_COLUMNS} FROM k CROSS JOIN entities e "  # noqa: S608
+            "WHERE e.entity_type = k.a AND e.entity_id = k.b AND e.deleted = 0",
+            keys,
+        )
+        return [state_from(row, is_new=True) for row in rows]
 
     def entity_rows(
         self, scans: Iterable[EntityScan], entity_type: str, *, live_only: bool, limit: int

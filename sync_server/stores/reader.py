@@ -15,6 +15,7 @@ from sync_server.records import (
     Entity,
     EntityKey,
     Membership,
+    Receipt,
     Space,
     SyncKey,
     SyncRecord,
@@ -23,6 +24,7 @@ from sync_server.stores.log_reader import LogReader
 from sync_server.stores.rows import (
     CONFLICT_COLUMNS,
     DECISION_COLUMNS,
+    RECEIPT_COLUMNS,
     SYNC_COLUMNS,
     change_from,
     columns_of,
@@ -30,6 +32,7 @@ from sync_server.stores.rows import (
     decision_from,
     entity_from,
     membership_from,
+    receipt_from,
     revision_from,
     sync_from,
 )
@@ -141,6 +144,14 @@ class Reader(LogReader):
         return self._rows(
             "SELECT entity_type, entity_id, version FROM entities WHERE space_id = ? AND deleted = 0", (space_id,)
         )
+
+    def receipts(self, space_ids: Iterable[SpaceId]) -> dict[SpaceId, Receipt]:
+        """What is stored of the spaces' live entities; spaces that are not there are left out."""
+        rows = self._joined(
+            f"SELECT {RECEIPT_COLUMNS} FROM k CROSS JOIN spaces s WHERE s.space_id = k.a",  # noqa: S608
+            ((space_id,) for space_id in space_ids),
+        )
+        return {receipt.space_id: receipt for receipt in map(receipt_from, rows)}
 
     # --- verdicts and syncs ----------------------------------------------------------------------------------------
 

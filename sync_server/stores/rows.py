@@ -13,6 +13,7 @@ from sync_server.records import (
     Decision,
     Entity,
     Membership,
+    Receipt,
     SyncRecord,
     Update,
 )
@@ -38,7 +39,10 @@ CHANGE_COLUMNS = columns_of(Change)
 CONFLICT_COLUMNS = columns_of(Conflict)
 DECISION_COLUMNS = columns_of(Decision)
 SYNC_COLUMNS = columns_of(SyncRecord)
+RECEIPT_COLUMNS = "space_id, changed_seq, checksum, live_count"
 _DELETE = OperationType.DELETE.value
+_SIGN = 2**63
+"""Databases have 64 bits with a sign, checksums 64 without one."""
 
 
 def update_from(row: Row) -> Update:
@@ -100,3 +104,17 @@ def conflict_from(row: Row) -> Conflict:
 
 def membership_from(row: Row) -> Membership:
     return Membership(row[0], row[1], Role(row[2]) if row[2] is not None else None, row[3])
+
+
+def receipt_from(row: Row) -> Receipt:
+    space_id, changed_seq, stored, count = row
+    return Receipt(space_id, changed_seq, stored % (2 * _SIGN), count)
+
+
+def stored_checksum(checksum: int) -> int:
+    """The checksum as a number that a database holds.
+
+    >>> stored_checksum(1), stored_checksum(2**64 - 1)
+    (1, -1)
+    """
+    return (checksum ^ _SIGN) - _SIGN

@@ -15,6 +15,7 @@ from sync_server.records import (
     DecisionKey,
     EntityKey,
     Membership,
+    Receipt,
     Space,
     SyncRecord,
 )
@@ -24,10 +25,13 @@ from sync_server.stores.rows import (
     CONFLICT_COLUMNS,
     DECISION_COLUMNS,
     ENTITY_COLUMNS,
+    RECEIPT_COLUMNS,
     SYNC_COLUMNS,
+    receipt_from,
+    stored_checksum,
 )
 from sync_server.stores.statements import chunks, marks
-from sync_server.types import EntityId, EntityType, Millis, Seq, UserId
+from sync_server.types import EntityId, EntityType, Millis, Seq, SpaceId, UserId
 
 
 def dump(value: Any) -> str:
@@ -72,6 +76,21 @@ class Writer(Reader):
     def save_entities(self, rows: Iterable[Sequence[Any]]) -> None:
         """Insert entities or update them, their columns in the order of `Entity`, `data` as JSON text."""
         self._insert("entities", ENTITY_COLUMNS, rows, suffix=ENTITY_UPDATE)
+
+    def shift_receipts(self, shifts: Iterable[tuple[SpaceId, int, int, Seq]]) -> list[Receipt]:
+        """Bring what is stored of spaces to what their entities are now; returns it.
+
+        Args:
+            shifts: of each space the fingerprints that came or went, XORed; by how many its live entities are more;
+                and the position of its last change.
+        """
+        rows = self._joined(
+            "UPDATE spaces SET checksum = ~(checksum & k.b) & (checksum | k.b), "  # noqa: S608  SQLite has no XOR
+            "live_count = live_count + k.c, changed_seq = k.d FROM k WHERE spaces.space_id = k.a "
+            f"RETURNING {RECEIPT_COLUMNS}",
+            ((space_id, stored_checksum(toggled), more, seq) for space_id, toggled, more, seq in shifts),
+        )
+        return [receipt_from(row) for row in rows]
 
     def save_parents(self, children: Iterable[EntityKey], links: Iterable[tuple[str, str, str, str, str]]) -> None:
         """Replace what these children refer to by (parent_type, parent_id, entity_type, entity_id, field) rows."""

@@ -12,6 +12,7 @@ from sync_server.records import (
     DecisionKey,
     EntityKey,
     Membership,
+    Receipt,
     Space,
 )
 from sync_server.stores.reader import OperationFilter
@@ -84,6 +85,8 @@ class RecordsContract:
             assert writer.entities([]) == {}
             assert writer.decisions([]) == {}
             assert writer.children([]) == {}
+            assert writer.receipts([]) == {}
+            assert writer.shift_receipts([]) == []
             assert writer.ancestors([], depth=9) == []
 
     def test_lists_the_live_versions_of_a_space(self, store: Store) -> None:
@@ -91,6 +94,26 @@ class RecordsContract:
         with store.write() as writer:
             save(writer, *rows)
             assert writer.live_versions(HOME) == [(NOTE, "a", 3)]
+
+    def test_shifts_receipts_and_returns_what_they_are_then(self, store: Store) -> None:
+        high = 2**64 - 1
+        with store.write() as writer:
+            for space_id in (HOME, "s"):
+                writer.save_space(Space(space_id, "", "1", 10))
+            first = writer.shift_receipts([(HOME, high, 2, 5), ("s", 7, 1, 6), ("none", 1, 1, 6)])
+            second = writer.shift_receipts([(HOME, 2**63 + 1, -1, 9)])
+        assert {one.space_id: one for one in first} == {HOME: Receipt(HOME, 5, high, 2), "s": Receipt("s", 6, 7, 1)}
+        assert second == [Receipt(HOME, 9, high ^ (2**63 + 1), 1)]
+        with store.read() as reader:
+            assert reader.receipts([HOME, "s", "none"]) == {HOME: second[0], "s": Receipt("s", 6, 7, 1)}
+
+    def test_tells_the_live_ones_of_some_entities_as_a_snapshot(self, store: Store) -> None:
+        with store.write() as writer:
+            save(writer, entity("a", version=3), entity("gone", deleted=True), entity("b"))
+            states = writer.states([EntityKey(NOTE, one) for one in ("a", "gone", "none")])
+        assert [(one.entity_id, one.version, one.operation_type, one.data) for one in states] == [
+            ("a", 3, "create", dump({"title": "a"}))
+        ]
 
     def test_reads_revisions_from_each_entitys_own_version_on(self, log: Store) -> None:
         with log.write() as writer:

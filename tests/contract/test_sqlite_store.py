@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from schema.tables import metadata
 from sync_server.errors import ConfigurationError
+from sync_server.fingerprints import checksum_of
 from sync_server.records import EntityKey
 from sync_server.stores.engine import open_engine
 from sync_server.stores.migrations import _config, migrate
@@ -105,6 +106,26 @@ class TestMigrations:
         with Store(engine).read() as reader:
             history = reader.history(EntityKey(EntityType("note"), EntityId("a")), before_version=None, limit=9)
         assert [(change.seq, change.previous_seq) for change in history] == [(4, 3), (3, 1), (1, 0)]
+
+    def test_give_an_older_database_its_checksums(self, engine: Engine) -> None:
+        config = _config()
+        rows = [("u-1", "a", 7, 0, 4), ("u-1", "b", 1, 0, 2), ("u-1", "gone", 2, 1, 9), ("s", "c", 3, 0, 5)]
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0002")
+            for space_id in ("u-1", "s", "empty"):
+                connection.exec_driver_sql("INSERT INTO spaces VALUES (?, '', '1', 1)", (space_id,))
+            for space_id, entity_id, version, deleted, seq in rows:
+                connection.exec_driver_sql(
+                    "INSERT INTO entities VALUES ('note', ?, ?, ?, '{}', ?, 1, 1, '1', 1, ?)",
+                    (entity_id, space_id, version, deleted, seq),
+                )
+        migrate(engine)
+        with Store(engine).read() as reader:
+            found = reader.receipts(["u-1", "s", "empty"])
+            for space_id, receipt in found.items():
+                assert receipt.checksum == checksum_of(reader.live_versions(space_id))
+        assert [(one.seq, one.live_count) for one in map(found.get, ["u-1", "s", "empty"])] == [(9, 2), (5, 1), (0, 0)]
 
     def test_refuse_a_database_that_is_newer_than_the_code(self, engine: Engine) -> None:
         migrate(engine)

@@ -12,7 +12,7 @@ from rest.requests import CancelRequest
 from rest.routes import routes
 from rest.table import ENDPOINTS, render
 from schema.registry import load_registry
-from sync_server.handlers.spaces import fingerprint
+from sync_server.fingerprints import fingerprint
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "rest.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ class TestTheExamples:
 
     def test_of_bodies_are_json(self) -> None:
         bodies = [json.loads(body) for command in COMMANDS for body in re.findall(r"-d '(.*?)'", command, re.DOTALL)]
-        assert len(bodies) == 2
+        assert len(bodies) == 3
 
     def test_of_the_error_is_what_is_said(self) -> None:
         (example,) = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)]

@@ -9,7 +9,8 @@ import pytest_asyncio
 
 from sync_server.clock import now_ms
 from sync_server.cursor import Cursor, format_cursor, parse_cursor
-from sync_server.handlers.spaces import checksum, fingerprint
+from sync_server.fingerprints import fingerprint
+from sync_server.handlers.spaces import checksum
 from sync_server.trimmer import DAY_MS, Trimmer
 from sync_server.types import Millis, Seq, SpaceId, UserId
 from tests.harness import Client, Message, RunningServer, create, delete, open_client, running_server, token_for, update

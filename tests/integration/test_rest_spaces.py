@@ -5,8 +5,8 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+from sync_server.fingerprints import fingerprint
 from sync_server.handlers import spaces
-from sync_server.handlers.spaces import fingerprint
 from tests.harness import RunningServer, create, update
 from tests.integration.rest_client import done, failed, rest_client
 
@@ -81,6 +81,7 @@ class TestASpace:
 ROUTES = (
     ("GET", "/spaces/{space}", None, (200, 200, 200, 404)),
     ("GET", "/spaces/{space}/checksum", None, (200, 200, 200, 404)),
+    ("POST", "/verify", {"space_id": "{space}", "rows": {"0": []}}, (200, 200, 200, 404)),
     ("GET", "/entities/note/{note}", None, (200, 200, 200, 404)),
     ("GET", "/entities/note/{note}/history", None, (200, 200, 200, 404)),
     ("GET", "/changes?space_ids={space}", None, (200, 200, 200, 404)),

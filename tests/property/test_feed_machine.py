@@ -19,12 +19,14 @@ from sync_server import feed
 from sync_server.cursor import format_cursor, parse_cursor
 from sync_server.errors import CloseCode
 from sync_server.feed import Feed, Viewer
+from sync_server.fingerprints import checksum_of, format_checksum
 from sync_server.handlers.operations import Defaults, order_of
 from sync_server.hub import Hub, Subscriber
 from sync_server.ids import IdBlocks
 from sync_server.orders import Batch, Committed
 from sync_server.protocol.client_messages import Operation
 from sync_server.protocol.codec import JSON
+from sync_server.receipts import Receipts
 from sync_server.records import Space, Update
 from sync_server.round import Round
 from sync_server.stores.engine import open_engine
@@ -94,8 +96,22 @@ class Peer:
         self.world.may_take(self, message)
         self.count(message)
         self.replica.take(message)
+        if message["type"] == "caught_up":
+            self.check_receipts(message.get("receipts"))
         if "cursor" in message:
             self.checkpoints.append((message["cursor"], dict(self.replica.rows)))
+
+    def check_receipts(self, receipts: list[dict[str, Any]] | None) -> None:
+        """P9: whoever has caught up has what the server says they have."""
+        assert (receipts is None) == (self.viewer.entity_types is not None)
+        for receipt in receipts or ():
+            rows = [
+                (kind, str(entity_id), version)
+                for (kind, entity_id), (space_id, version, data) in self.replica.rows.items()
+                if data is not None and space_id == receipt["space_id"]
+            ]
+            assert (receipt["count"], receipt["checksum"]) == (len(rows), format_checksum(checksum_of(rows))), receipt
+            self.world.receipts_told += 1
 
     def count(self, message: dict[str, Any]) -> None:
         """Keep the positions of live changes, as long as nothing but the log was told."""
@@ -129,10 +145,12 @@ class FeedMachine(RuleBasedStateMachine):
             head = writer.head()
         self.ids = IdBlocks()
         self.count = 0
+        self.receipts_told = 0
         self.small_pages = patch.object(feed, "NEWEST_LOOK", 3)
         self.small_pages.start()
         self.readers = HeldReaders()
         self.feed = Feed(self.store, self.readers, head, recent_capacity=3, clock=self.now)
+        self.feed._receipts = Receipts(head.head_seq, self.feed._load_receipts, capacity=1)
         self.hub = Hub(self.feed, slow_consumer_s=3_600)
         self.unpublished: deque[Committed] = deque()
         self.roles: dict[tuple[str, str], Role] = {}
@@ -161,6 +179,11 @@ class FeedMachine(RuleBasedStateMachine):
     def commit_several(self, first: str, second: str, space: str) -> None:
         other = SPACES[SPACES.index(space) - 1]
         self.commit([self.operation(space, first, "create"), self.operation(other, second, "create")])
+
+    @rule(first=names, second=names, space=spaces, kind=st.sampled_from(["create", "update", "delete"]))
+    def commit_together(self, first: str, second: str, space: str, kind: str) -> None:
+        """All or nothing; an update or a delete of what is not there is nothing."""
+        self.commit([self.operation(space, first, "create"), self.operation(space, second, kind)], atomic=True)
 
     @rule(space=spaces, kind=st.sampled_from(["create", "delete"]))
     def commit_folder(self, space: str, kind: str) -> None:
@@ -277,6 +300,15 @@ class FeedMachine(RuleBasedStateMachine):
     def nothing_has_failed(self) -> None:
         assert not getattr(self, "failures", [])
 
+    @invariant()
+    def what_is_stored_of_a_space_is_what_a_scan_finds(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        with self.store.read() as reader:
+            for space_id, receipt in reader.receipts(map(SpaceId, SPACES)).items():
+                rows = reader.live_versions(space_id)
+                assert (receipt.live_count, receipt.checksum) == (len(rows), checksum_of(rows))
+
     def teardown(self) -> None:
         if not hasattr(self, "loop"):
             return
@@ -309,11 +341,11 @@ class FeedMachine(RuleBasedStateMachine):
             "entity_id": f"{space}-{name}", "space_id": space, **content,
         }  # fmt: skip
 
-    def commit(self, raws: list[dict[str, Any]]) -> None:
+    def commit(self, raws: list[dict[str, Any]], *, atomic: bool = False) -> None:
         orders = tuple(
             order_of(Operation.model_validate(raw), raw, REGISTRY, Defaults(None, self.now())) for raw in raws
         )
-        batch = Batch(UserId(WRITER), "desk", f"sync_{self.count}", orders, SpaceId("u-9"))  # type: ignore[arg-type]
+        batch = Batch(UserId(WRITER), "desk", f"sync_{self.count}", orders, SpaceId("u-9"), atomic)  # type: ignore[arg-type]
         with self.store.write() as writer:
             number = f"conflict_{self.count}"
             current = Round(

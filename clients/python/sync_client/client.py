@@ -391,9 +391,10 @@ class SyncClient:
         self._open.reconnect()
 
     async def verify(self) -> bool:
-        """Whether the store has what the server has, by their checksums; changes under way are waited for.
+        """Whether the store had what the server has, by their checksums; changes under way are waited for.
 
-        If not, everything is taken anew from the server; what was written here stays.
+        If not, the rows that differ are taken anew from the server, before this returns; where that does not help, all
+        of them are, soon. What was written here stays.
 
         Raises:
             ConnectionError: the server cannot be asked now.

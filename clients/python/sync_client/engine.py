@@ -5,8 +5,8 @@ import contextlib
 import inspect
 import logging
 import platform
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Collection
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import datetime
 from functools import partial
 from typing import assert_never
@@ -38,7 +38,7 @@ from sync_client.events import (
     Synced,
     Written,
 )
-from sync_client.frames import Admission, Message
+from sync_client.frames import Admission, Message, Receipt
 from sync_client.inputs import is_token
 from sync_client.ladder import Ladder, LinkKind
 from sync_client.links.api import Api
@@ -46,6 +46,7 @@ from sync_client.links.http import HttpLink
 from sync_client.links.network import Network
 from sync_client.links.port import Address, Link, LinkLostError
 from sync_client.machine import Machine
+from sync_client.repairs import MOST_CHECKS, Outcome, Repairs
 from sync_client.states import State
 from sync_client.stores.port import Store
 from sync_client.wire import Codec, UnreadableFrameError
@@ -63,10 +64,6 @@ TOKEN_S = 60.0
 """How long the function that gives a token may take."""
 OUTBOX = 64
 """Messages that wait to be sent: a request and pongs; more is a server that asks and does not read."""
-CHECK_AGAIN_S = 1.0
-CHECKS = 3
-"""How often the same difference of checksums is seen before everything is taken anew."""
-MOST_CHECKS = 20
 
 
 class _Session:
@@ -100,6 +97,7 @@ class Engine:
         self._network = network
         self._changed = changed
         self._api = Api(address.http, network.http)
+        self._repairs = Repairs(store, self._api)
         self._inbox: asyncio.Queue[tuple[_Session | None, Input]] = asyncio.Queue(INBOX)
         self._answers: deque[Input] = deque()
         self._wake = asyncio.Event()
@@ -200,8 +198,8 @@ class Engine:
                 await self._store.run(step)
             case ListConflicts():
                 self._follow(self._conflicts(self._session))
-            case Check():
-                self._follow(self._check())
+            case Check(receipts):
+                self._follow(self._check(receipts))
             case Synced():
                 self.synced_at = now()
             case _:
@@ -327,40 +325,37 @@ class Engine:
             session.has_listed = True
             self._changed()
 
-    async def _check(self) -> None:
-        with contextlib.suppress(LinkLostError, StoreError):
-            await self.verify()
+    async def _check(self, receipts: tuple[Receipt, ...] | None) -> None:
+        """What cannot be found out now is looked at after the next receipt."""
+        unknown = contextlib.suppress(LinkLostError, StoreError, UnreadableFrameError)
+        with unknown:
+            if receipts is None:
+                await self.verify()
+                return
+            for space_id in await self._store.run(partial(views.differing_spaces, receipts=receipts)):
+                with unknown:  # one that changes too fast must not keep the others from being mended
+                    await self._agrees([space_id], most_looks=2)
 
     async def verify(self) -> bool:
-        """Whether the store has what the server has, by their checksums; if not, everything is taken anew.
+        """Whether the store has what the server has, by their checksums; if not, the rows that differ are mended.
 
-        Changes may be under way, so a difference counts only once the same was seen several times.
+        Changes may be under way, so a difference counts only once the same was seen twice. Where mending does not help,
+        everything is taken anew.
 
         Raises:
             LinkLostError: the server cannot be asked.
         """
-        session = self._session
         spaces = self._profile.spaces if self._profile.spaces is not None else await self._api.spaces()
-        matches = all([await self._space_matches(space_id) for space_id in spaces])
-        if not matches:
+        return await self._agrees(spaces)
+
+    async def _agrees(self, spaces: Iterable[str], *, most_looks: int = MOST_CHECKS) -> bool:
+        session = self._session
+        outcomes = [await self._repairs.mend(space_id, most_looks=most_looks) for space_id in spaces]
+        if Outcome.HOPELESS in outcomes:
             _log.warning("the local store differs from the server: everything is taken anew")
             await self._put(session, Diverged())
-        return matches
-
-    async def _space_matches(self, space_id: str) -> bool:
-        """What a row adds to a checksum is XORed: rows that are missing make the same difference time after time."""
-        seen: Counter[int] = Counter()
-        for _ in range(MOST_CHECKS):
-            theirs = await self._api.checksum(space_id)
-            ours = await self._store.run(partial(views.checksum, space_id=space_id))
-            difference = theirs ^ ours
-            seen[difference] += 1
-            if difference == 0:
-                return True
-            if seen[difference] == CHECKS:
-                return False
-            await asyncio.sleep(CHECK_AGAIN_S)
-        raise LinkLostError(Lost("changes come too fast to compare checksums; try again later"))
+        self._changed()
+        return all(outcome is Outcome.AGREES for outcome in outcomes)
 
 
 def _keep(tasks: set[asyncio.Task[None]], work: Awaitable[None]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sync_client.frames import Frame, Message
+from sync_client.frames import Frame, Message, Receipt
 from sync_client.ladder import LinkKind
 from sync_client.stores.port import Tables
 from sync_client.values import Operation
@@ -99,7 +99,7 @@ class NewToken:
 
 
 class Diverged(NamedTuple):
-    """A checksum differs although nothing is under way: take everything anew."""
+    """The store differs from the server and could not be mended: take everything anew."""
 
 
 Input = Start | Stop | Opened | Lost | Received | Written | Loaded | NewToken | Diverged
@@ -147,7 +147,13 @@ class ListConflicts(NamedTuple):
 
 
 class Check(NamedTuple):
-    """Compare checksums over HTTP; answered by `Diverged` if they differ."""
+    """Compare the store with what the server has and mend it; answered by `Diverged` if that does not help.
+
+    Attributes:
+        receipts: what the server says it has; None where it has to be asked.
+    """
+
+    receipts: tuple[Receipt, ...] | None = None
 
 
 class Synced(NamedTuple):

@@ -11,11 +11,22 @@ class Update(NamedTuple):
     Attributes:
         begins: it may begin a deleted entity anew, see protocol section 5.
         is_revoked: the entity may be seen no more; nothing of it stays.
+        seq: the position of the change; 0 where a plain server tells it.
     """
 
     row: Row
     begins: bool = False
     is_revoked: bool = False
+    seq: int = 0
+
+
+class Receipt(NamedTuple):
+    """The live rows of a space as of its last change `seq`: the XOR of their fingerprints, and how many they are."""
+
+    space_id: str
+    seq: int
+    checksum: int
+    live_count: int
 
 
 class Admission(NamedTuple):
@@ -79,6 +90,7 @@ class Results(NamedTuple):
         omits_conflicts: the reply had no room for all of them.
         resets: spaces whose rows are replaced, None: all.
         synced_at: the server's time of the reply, as it wrote it.
+        receipts: of the spaces that the request changed.
     """
 
     message_id: str | None
@@ -89,6 +101,7 @@ class Results(NamedTuple):
     synced_at: str | None
     has_more: bool
     omits_conflicts: bool = False
+    receipts: tuple[Receipt, ...] = ()
 
 
 class Changes(NamedTuple):
@@ -105,7 +118,34 @@ class Reset(NamedTuple):
 
 
 class CaughtUp(NamedTuple):
+    """
+    Attributes:
+        receipts: what must be here now; None from a server that does not say.
+    """
+
     cursor: str | None
+    receipts: tuple[Receipt, ...] | None = None
+
+
+class DifferingBuckets(NamedTuple):
+    """In which buckets a space differs, and the checksum that it should have."""
+
+    buckets: list[int]
+    checksum: int
+
+
+class DifferingRows(NamedTuple):
+    """What the rows that were named should be.
+
+    Attributes:
+        updates: rows that were not named, or in another version.
+        gone: named ones that are not there.
+        has_more: there are more updates: ask again with what is here then.
+    """
+
+    updates: list[Update]
+    gone: list[Key]
+    has_more: bool
 
 
 class ConflictOpened(NamedTuple):

@@ -58,6 +58,7 @@ from sync_client.frames import (
 )
 from sync_client.ladder import Ladder, LinkKind
 from sync_client.pauses import pause
+from sync_client.receipts import Receipts
 from sync_client.states import TABLE, Event, State
 from sync_client.uploads import PROTOCOL_VERSION, Uploads
 from sync_client.values import Json, Problem, parse_id
@@ -108,10 +109,12 @@ class Machine:
         self._needs_new_token = False
         self._has_renewed = False
         self._check_is_due = not resume.is_complete
+        self._receipts = Receipts()
         self._forget_link()
 
     def _forget_link(self) -> None:
         self._uploads.begin(Limits(), is_plain=False)
+        self._receipts.begin()
         self._heartbeat_s: float | None = None
         self._heard_at = 0.0
         self._pinged_at: float | None = None
@@ -160,7 +163,8 @@ class Machine:
             since = self._pinged_at if self._pinged_at is not None else self._heard_at
             found.append(since + self._heartbeat_s)
         if self.state is State.LIVE:
-            found += [moment for moment in (self._ladder.look_at, self._list_at) if moment is not None]
+            compare_at = self._receipts.due_at if not self._uploads.is_under_way else None
+            found += [moment for moment in (self._ladder.look_at, self._list_at, compare_at) if moment is not None]
         return found
 
     def tick(self, now: float) -> list[Effect]:
@@ -289,14 +293,17 @@ class Machine:
                 return self._changes(frame)
             case Reset():
                 self._check_is_due = True
+                self._receipts.reset(frame.space_id)
                 # conflicts are not in the feed, also those of a space that is granted now
                 listing: list[Effect] = [ListConflicts()] if self.state is State.LIVE else []
                 return [Apply(partial(replica.mark, space_id=frame.space_id)), *listing]
             case CaughtUp():
                 self._is_proven = True
                 self.cursor = frame.cursor or self.cursor
-                return [Apply(partial(replica.complete, cursor=frame.cursor)), *self._synced(), *self._check()]
+                checks = self._check(frame, now)
+                return [Apply(partial(replica.complete, cursor=frame.cursor)), *self._synced(), *checks]
             case Results():
+                self._receipts.told(frame.receipts if self._profile.entity_types is None else (), now)
                 self.rows_told += len(frame.updates) if self._uploads.is_plain else 0
                 listing = [ListConflicts()] if frame.omits_conflicts else []
                 return [*self._uploads.results(frame, now, cursor=self.cursor), *listing, *self._synced()]
@@ -399,15 +406,19 @@ class Machine:
         self._list_at = now + LISTING_S if self._heartbeat_s is None else None
         return effects
 
-    def _check(self) -> list[Effect]:
-        """All rows of a first sync or a reset are here: they are compared with the server's."""
+    def _check(self, frame: CaughtUp, now: float) -> list[Effect]:
+        """All rows are here: they are compared with the server's, at once after a first sync or a reset."""
         is_due, self._check_is_due = self._check_is_due and not self._uploads.is_plain, False
-        return [Check()] if is_due and self._profile.entity_types is None else []
+        if self._profile.entity_types is not None:
+            return []
+        self._receipts.told(frame.receipts or (), now, is_urgent=is_due)
+        return [Check()] if is_due and not frame.receipts else []
 
     def _changes(self, frame: Changes) -> list[Effect]:
         self.rows_told += len(frame.updates)
         self.cursor, self._is_proven = frame.cursor or self.cursor, True
         updates, is_plain = self._uploads.told(frame.updates), self._uploads.is_plain
+        self._receipts.changed(updates)
         step = partial(replica.take, updates=updates, cursor=frame.cursor, is_plain=is_plain)
         return [Apply(step), *self._synced()]
 
@@ -463,6 +474,8 @@ class Machine:
         if self._list_at is not None and now >= self._list_at:
             self._list_at = now + LISTING_S
             effects.append(ListConflicts())
+        if self.state is State.LIVE and not self._uploads.is_under_way and (receipts := self._receipts.taken(now)):
+            effects.append(Check(receipts))
         return effects + self._uploads.tick(now)
 
 

@@ -8,15 +8,16 @@ Numbered laws, each held by a property test (docs/client.md):
  D4 What an acknowledged operation did is shown until the row has it.
  D5 A reset drops no operation, and no row before the snapshot is complete.
  D6 A step that is repeated changes nothing.
+ D7 A repair touches no operation, and no row that is not as it was when the server was asked.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from sync_client.drafts import decoded, drawn, encoded, overlaid
-from sync_client.frames import Result, Results, Update
+from sync_client.frames import DifferingRows, Result, Results, Update
 from sync_client.names import rename, with_known_names
 from sync_client.shown import Before, redraw
 from sync_client.stores.port import Tables
@@ -153,6 +154,20 @@ def conflicts_listed(tables: Tables, known: Collection[str], listed: Sequence[Co
     """The server's list of open conflicts: those of `known`, as of before it was asked, that it lacks are settled."""
     tables.save_conflicts(listed)
     tables.delete_conflicts(set(known) - {conflict.conflict_id for conflict in listed})
+
+
+def repair(tables: Tables, space_id: str, known: Mapping[Key, int], told: DifferingRows) -> None:
+    """Take what the server says of rows in which this store differs from it, whatever their versions (D7).
+
+    Args:
+        known: the versions of the space's rows when they were named; what has another one now was told since.
+    """
+    rows = tables.rows([*(update.row.key for update in told.updates), *told.gone])
+    as_named = {key for key, row in rows.items() if row.space_id == space_id and row.version == known.get(key)}
+    elsewhere = {update.row.key for update in told.updates if rows.get(update.row.key, update.row).space_id != space_id}
+    tables.save_rows([rows[key]._replace(stale=True) for key in as_named | elsewhere])
+    gone = [Update(Row(key, space_id, 0, None, None, None), is_revoked=True) for key in told.gone if key in as_named]
+    _put(tables, [*told.updates, *gone], is_plain=False)
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------

@@ -6,15 +6,17 @@ import msgspec
 from msgspec import Struct
 
 from sync_client import told
-from sync_client.frames import CaughtUp, Changes, Failure, Frame, Reset
-from sync_client.values import Conflict, WireId
+from sync_client.frames import CaughtUp, Changes, DifferingBuckets, DifferingRows, Failure, Frame, Reset
+from sync_client.values import Conflict, Key, WireId, parse_id
 from sync_client.wire import (
     JSON,
     RETRYABLE,
     UNREADABLE,
     UnreadableFrameError,
+    checksum,
     conflict,
     problem,
+    receipts,
     results,
     update,
 )
@@ -31,6 +33,7 @@ class Page(Struct):
     cursor: str
     has_more: bool
     resets: list[told.ResetItem] = []
+    receipts: list[told.ToldReceipt] | None = None
 
 
 class Space(Struct):
@@ -51,11 +54,24 @@ class Checksum(Struct):
     checksum: str
 
 
+class Buckets(Struct):
+    checksum: str
+    differing: list[int]
+
+
+class Rows(Struct):
+    updates: list[told.UpdateItem]
+    gone: list[tuple[str, WireId]]
+    has_more: bool = False
+
+
 _sync = msgspec.json.Decoder(Reply[told.SyncData])
 _page = msgspec.json.Decoder(Reply[Page])
 _spaces = msgspec.json.Decoder(Reply[Spaces])
 _conflicts = msgspec.json.Decoder(Reply[Conflicts])
 _checksum = msgspec.json.Decoder(Reply[Checksum])
+_buckets = msgspec.json.Decoder(Reply[Buckets])
+_rows = msgspec.json.Decoder(Reply[Rows])
 _refusal = msgspec.json.Decoder(told.Refusal)
 
 
@@ -70,7 +86,7 @@ def changes_reply(body: bytes) -> list[Frame]:
     frames: list[Frame] = [Reset(one.space_id) for one in page.resets]
     frames.append(Changes([update(JSON, one) for one in page.changes], page.cursor))
     if not page.has_more:
-        frames.append(CaughtUp(page.cursor))
+        frames.append(CaughtUp(page.cursor, receipts(page.receipts) if page.receipts is not None else None))
     return frames
 
 
@@ -86,10 +102,20 @@ def conflicts_reply(body: bytes) -> list[Conflict]:
 
 def checksum_reply(body: bytes) -> int:
     """What `GET /spaces/{space_id}/checksum` says."""
-    try:
-        return int(_read(_checksum, body).checksum, 16)
-    except ValueError:
-        raise UnreadableFrameError("a checksum is no hexadecimal number") from None
+    return checksum(_read(_checksum, body).checksum)
+
+
+def buckets_reply(body: bytes) -> DifferingBuckets:
+    """What `POST /verify` says of buckets."""
+    reply = _read(_buckets, body)
+    return DifferingBuckets(reply.differing, checksum(reply.checksum))
+
+
+def rows_reply(body: bytes) -> DifferingRows:
+    """What `POST /verify` says of rows."""
+    reply = _read(_rows, body)
+    gone = [Key(entity_type, parse_id(entity_id)) for entity_type, entity_id in reply.gone]
+    return DifferingRows([update(JSON, one) for one in reply.updates], gone, reply.has_more)
 
 
 def error_reply(body: bytes, message_id: str | None, retry_after_s: float | None) -> Failure | None:

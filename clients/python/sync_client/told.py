@@ -27,6 +27,14 @@ class UpdateItem(Struct):
     modified_by: WireId | None = None
     space_id: str | None = None
     reason: str | None = None
+    seq: int = 0
+
+
+class ToldReceipt(Struct):
+    space_id: str
+    seq: int
+    checksum: str
+    count: int
 
 
 class OperationResult(Struct):
@@ -73,6 +81,7 @@ class ConflictView(Struct):
 class NewClientState(Struct):
     last_sync_time: str | None = None
     has_more: bool = False
+    receipts: list[ToldReceipt] = []
 
 
 class ResetItem(Struct):
@@ -145,6 +154,7 @@ class ServerUpdate(Struct, tag_field="type", tag="server_update"):
     update_data: UpdateData
     space_id: str | None = None
     cursor: str | None = None
+    seq: int = 0
 
 
 class ServerUpdates(Struct, tag_field="type", tag="server_updates"):
@@ -158,6 +168,7 @@ class ToldReset(Struct, tag_field="type", tag="reset"):
 
 class ToldCaughtUp(Struct, tag_field="type", tag="caught_up"):
     cursor: str | None = None
+    receipts: list[ToldReceipt] | None = None
 
 
 class ConflictNotice(Struct, tag_field="type", tag="conflict"):

@@ -22,6 +22,7 @@ from sync_client.frames import (
     Limits,
     Message,
     Ping,
+    Receipt,
     Reset,
     Result,
     Results,
@@ -148,14 +149,14 @@ def frame(message: Told, codec: Codec) -> Frame:  # noqa: C901, PLR0911, PLR0912
         case told.SyncResponse(data, message_id):
             return results(data, message_id, codec) if data is not None else _refused(message)
         case told.ServerUpdate(entity_type, entity_id, data, space_id, cursor):
-            row = _row(codec, Key(entity_type, parse_id(entity_id)), space_id, data)
+            row = _row(codec, Key(entity_type, parse_id(entity_id)), space_id, data, message.seq)
             return Changes([row], cursor)
         case told.ServerUpdates(updates, cursor):
             return Changes([update(codec, one) for one in updates], cursor)
         case told.ToldReset(space_id):
             return Reset(space_id)
-        case told.ToldCaughtUp(cursor):
-            return CaughtUp(cursor)
+        case told.ToldCaughtUp(cursor, found):
+            return CaughtUp(cursor, receipts(found) if found is not None else None)
         case told.ConflictNotice(view, requires_manual_resolution):
             is_open = requires_manual_resolution and view.status == "open"
             return ConflictOpened(conflict(view)) if is_open else Heard()
@@ -203,14 +204,30 @@ def results(data: told.SyncData, message_id: str | None, codec: Codec) -> Result
         data.new_client_state.last_sync_time,
         data.new_client_state.has_more,
         data.conflicts_omitted > 0,
+        receipts(data.new_client_state.receipts),
     )
 
 
+def receipts(found: list[told.ToldReceipt]) -> tuple[Receipt, ...]:
+    return tuple(Receipt(one.space_id, one.seq, checksum(one.checksum), one.count) for one in found)
+
+
+def checksum(digits: str) -> int:
+    """
+    Raises:
+        UnreadableFrameError: it is no hexadecimal number.
+    """
+    try:
+        return int(digits, 16)
+    except ValueError:
+        raise UnreadableFrameError("a checksum is no hexadecimal number") from None
+
+
 def update(codec: Codec, item: told.UpdateItem) -> Update:
-    return _row(codec, Key(item.entity_type, parse_id(item.entity_id)), item.space_id, item)
+    return _row(codec, Key(item.entity_type, parse_id(item.entity_id)), item.space_id, item, item.seq)
 
 
-def _row(codec: Codec, key: Key, space_id: str | None, item: told.UpdateData | told.UpdateItem) -> Update:
+def _row(codec: Codec, key: Key, space_id: str | None, item: told.UpdateData | told.UpdateItem, seq: int) -> Update:
     if item.operation_type == "delete":
         data = None
     elif item.data is UNSET:
@@ -220,7 +237,7 @@ def _row(codec: Codec, key: Key, space_id: str | None, item: told.UpdateData | t
     if not 0 <= item.version < 2**53:
         raise UnreadableFrameError("a version is out of range")
     row = Row(key, space_id, item.version, data, item.modified_at, _stored(item.modified_by))
-    return Update(row, item.operation_type == "create" and item.version == 1, item.reason == "revoked")
+    return Update(row, item.operation_type == "create" and item.version == 1, item.reason == "revoked", seq)
 
 
 def _result(codec: Codec, one: told.OperationResult) -> Result:

@@ -230,7 +230,7 @@ async def status(session: Session, verify: bool) -> None:  # noqa: FBT001  click
     session.printer.status(now, facts)
     if facts.get("matches") is False:
         raise Trouble(
-            "the local store differed from the server and is taken anew: run `sync-client status --verify` again"
+            "the local store differed from the server and was mended: run `sync-client status --verify` again"
         )
     if now.state is LinkState.STOPPED:
         raise Trouble(now.problem or "the server said not to come back")

@@ -7,11 +7,15 @@ from typing import Any
 import httpx2 as httpx
 
 from sync_client.events import Lost
+from sync_client.frames import DifferingBuckets, DifferingRows
 from sync_client.links.port import MAX_FRAME_BYTES, LinkLostError, refusal
-from sync_client.replies import checksum_reply, conflicts_reply, spaces_reply
-from sync_client.values import Conflict, WireId
+from sync_client.replies import buckets_reply, checksum_reply, conflicts_reply, rows_reply, spaces_reply
+from sync_client.values import Conflict, Json, WireId, format_id
+from sync_client.views import Named
 
 _OK = 200
+_NOT_OFFERED = (400, 404, 405, 413)
+"""An older server has no such route, or the question is larger than it takes."""
 CONFLICTS_PAGE = 100
 MOST_CONFLICT_PAGES = 100
 
@@ -89,6 +93,31 @@ class Api:
     async def checksum(self, space_id: str) -> int:
         """What the server computes of a space."""
         return checksum_reply(await self.get(f"/spaces/{space_id}/checksum"))
+
+    async def differing_buckets(self, space_id: str, checksums: list[int]) -> DifferingBuckets | None:
+        """Which buckets of a space differ from these; None where the server does not say such things."""
+        body = await self._verified({"space_id": space_id, "buckets": [f"{one:016x}" for one in checksums]})
+        return buckets_reply(body) if body is not None else None
+
+    async def differing_rows(self, space_id: str, named: Named) -> DifferingRows | None:
+        """What the rows of some buckets should be; None where the server will not say."""
+        rows = {
+            str(number): [[key.entity_type, format_id(key.entity_id), version] for key, version in some.items()]
+            for number, some in named.live.items()
+        }
+        body = await self._verified({"space_id": space_id, "rows": rows})
+        return rows_reply(body) if body is not None else None
+
+    async def _verified(self, question: Json) -> bytes | None:
+        try:
+            response, body = await self.fetch("POST", "/verify", json=question)
+        except httpx.HTTPError as error:
+            raise LinkLostError(unreachable(error)) from None
+        if response.status_code in _NOT_OFFERED:
+            return None
+        if response.status_code != _OK:
+            raise LinkLostError(refused(response))
+        return body
 
     async def conflicts(self) -> list[Conflict]:
         """The open conflicts of the user's spaces."""

@@ -93,9 +93,13 @@ class MemoryTables(Tables):
     def stale_keys(self, *, limit: int) -> list[Key]:
         return [row.key for row in self.state.rows.values() if row.stale][:limit]
 
-    def live_versions(self, space_id: str) -> list[tuple[Key, int]]:
-        rows = self.state.rows.values()
-        return [(row.key, row.version) for row in rows if row.space_id == space_id and row.data is not None]
+    def versions(self, space_ids: Collection[str], *, deleted: bool = False) -> Iterable[tuple[str, Key, int]]:
+        wanted = set(space_ids)
+        return (
+            (row.space_id, row.key, row.version)
+            for row in self.state.rows.values()
+            if row.space_id is not None and row.space_id in wanted and (row.data is None) is deleted
+        )
 
     def drafts(self, keys: Collection[Key]) -> dict[Key, Draft]:
         return _found(self.state.drafts, keys)

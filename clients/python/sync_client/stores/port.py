@@ -71,8 +71,9 @@ class Tables(Protocol):
 
     def stale_keys(self, *, limit: int) -> list[Key]: ...
 
-    def live_versions(self, space_id: str) -> list[tuple[Key, int]]:
-        """Every row of the space that is not deleted."""
+    def versions(self, space_ids: Collection[str], *, deleted: bool = False) -> Iterable[tuple[str, Key, int]]:
+        """The space, the name and the version of every row of these spaces that is not deleted, or that is; read on
+        while nothing is written."""
 
     def drafts(self, keys: Collection[Key]) -> dict[Key, Draft]: ...
 

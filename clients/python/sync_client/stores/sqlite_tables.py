@@ -62,11 +62,13 @@ class SqliteTables(Tables):
         found = self._all("SELECT entity_type, entity_id FROM rows WHERE stale LIMIT ?", (limit,))
         return [Key(*one) for one in found]
 
-    def live_versions(self, space_id: str) -> list[tuple[Key, int]]:
-        found = self._all(
-            "SELECT entity_type, entity_id, version FROM rows WHERE space_id = ? AND data IS NOT NULL", (space_id,)
+    def versions(self, space_ids: Collection[str], *, deleted: bool = False) -> Iterable[tuple[str, Key, int]]:
+        found = self._connection.execute(
+            "SELECT space_id, entity_type, entity_id, version FROM rows "  # noqa: S608  made of constants
+            f"WHERE space_id IN (SELECT value FROM json_each(?)) AND data IS {'' if deleted else 'NOT '}NULL",
+            (_encode(list(space_ids)).decode(),),
         )
-        return [(Key(*one[:2]), one[2]) for one in found]
+        return ((space_id, Key(*key), version) for space_id, *key, version in found)
 
     # --- drafts and what is shown ----------------------------------------------------------------------------------
 

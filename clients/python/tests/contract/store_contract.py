@@ -102,10 +102,13 @@ class StoreContract:
 
         await store.run(step)
 
-    async def test_live_versions_leave_out_the_deleted_and_other_spaces(self, store: Store) -> None:
+    async def test_versions_are_of_the_live_rows_or_the_deleted_ones_of_some_spaces(self, store: Store) -> None:
         def step(tables: Tables) -> None:
-            tables.save_rows([row("a", 3), tombstone("b"), row("c", space_id="s1")])
-            assert tables.live_versions("u-1") == [(key("a"), 3)]
+            tables.save_rows([row("a", 3), tombstone("b"), row("c", space_id="s1"), row("d", space_id=None)])
+            assert list(tables.versions(["u-1", "s2"])) == [("u-1", key("a"), 3)]
+            assert sorted(tables.versions(["u-1", "s1"])) == [("s1", key("c"), 1), ("u-1", key("a"), 3)]
+            assert list(tables.versions(["u-1"], deleted=True)) == [("u-1", key("b"), 2)]
+            assert list(tables.versions([])) == []
 
         await store.run(step)
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sync_client import batches, ladder, machine, replica
+from sync_client import batches, ladder, machine, receipts, replica
 from sync_client.states import TABLE, Event, State
 
 from docs.client_tables import PAGE, with_table
@@ -24,7 +24,9 @@ class TestTheDocument:
         assert all(set(TABLE[state]) == set(Event) for state in State)
         assert set(TABLE) == set(State)
 
-    @pytest.mark.parametrize(("module", "letter"), [(machine, "M"), (replica, "D"), (batches, "B"), (ladder, "L")])
+    @pytest.mark.parametrize(
+        ("module", "letter"), [(machine, "M"), (replica, "D"), (receipts, "R"), (batches, "B"), (ladder, "L")]
+    )
     def test_has_the_laws_of_the_modules(self, module: object, letter: str) -> None:
         """Their texts, too: the modules write them as sentences, the document as parts of one."""
         laws = re.findall(rf"^ ?({letter}\d) (.+)\.$", str(module.__doc__), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The laws D1 to D6 of `replica`, on random histories; memory and SQLite do every step side by side and stay equal."""
+"""The laws D1 to D7 of `replica`, on random histories; memory and SQLite do every step side by side and stay equal."""
 
 import sqlite3
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sync_client import replica, views
 from sync_client.drafts import decoded, drawn
-from sync_client.frames import Update
+from sync_client.frames import DifferingRows, Update
 from sync_client.stores.memory import MemoryTables
 from sync_client.stores.port import Query, Tables
 from sync_client.stores.sqlite_schema import migrate
@@ -192,6 +192,37 @@ class ReplicaLaws(RuleBasedStateMachine):
         queue, shown = self.queue, self.shown()
         self.do(partial(replica.mark, space_id=space_id))
         assert (self.queue, self.shown()) == (queue, shown)
+
+    @rule(told=st.lists(updates(), max_size=4), gone=st.lists(ids, max_size=2), moved=st.lists(updates(), max_size=2))
+    def repair(self, told: list[Update], gone: list[str], moved: list[Update]) -> None:
+        """D7: the server was asked, something else was told meanwhile, and then the answer is taken."""
+        known = {one: r.version for one, r in self.memory.rows(KEYS).items() if r.space_id == "u-1"}
+        self.do(partial(replica.take, updates=moved, cursor=None))
+        before, queue = self.memory.rows(KEYS), [one for one in self.queue if one.acknowledged is None]
+        answers = {one.row.key: one for one in told if one.row.data is not None and one.row.space_id == "u-1"}
+        taken_out = [key(one) for one in gone if key(one) not in answers]
+        answer = DifferingRows([*answers.values()], taken_out, has_more=False)
+        self.do(partial(replica.repair, space_id="u-1", known=known, told=answer))
+        assert [one for one in self.queue if one.acknowledged is None] == queue
+        after = self.memory.rows(KEYS)
+        for one in KEYS:
+            self.is_repaired(
+                before.get(one), known.get(one), answers.get(one), after.get(one), is_gone=one in taken_out
+            )
+
+    def is_repaired(
+        self, before: Row | None, known: int | None, told: Update | None, after: Row | None, *, is_gone: bool
+    ) -> None:
+        is_ours = before is None or before.space_id == "u-1"
+        is_as_named = is_ours and (before.version if before is not None else None) == known
+        if told is not None and (is_as_named or not is_ours):
+            assert after == told.row
+        elif is_gone and is_as_named:
+            assert after is None
+        elif told is None:
+            assert after == before
+        elif before is not None and not before.stale and not told.begins:
+            assert after == max(before, told.row, key=lambda row: row.version)
 
     @rule()
     def complete(self) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 from sync_client import replica, views
-from sync_client.frames import Result, Update
+from sync_client.frames import DifferingRows, Result, Update
 from sync_client.stores.memory import MemoryTables
 from sync_client.stores.port import Query
 from sync_client.values import Conflict, Operation, OperationType, Problem
@@ -371,3 +371,66 @@ class TestATransaction:
         replica.append(tables, some)
         settle(tables, *map(refused, some))
         assert [one.operation_id for one in replica.released(tables, "o1")] == ["o1"]
+
+
+class TestARepair:
+    """The server was asked about some rows; `known` are their versions at that time."""
+
+    def repair(self, tables: MemoryTables, known: dict[str, int], *updates: Update, gone: tuple[str, ...] = ()) -> None:
+        told_now = DifferingRows(list(updates), [key(one) for one in gone], has_more=False)
+        replica.repair(tables, "u-1", {key(one): version for one, version in known.items()}, told_now)
+
+    def versions(self, tables: MemoryTables) -> dict[str, int]:
+        return {one.entity_id: version for _, one, version in tables.versions(["u-1"])}
+
+    def test_puts_what_is_missing_too_old_or_too_new(self, tables: MemoryTables) -> None:
+        replica.take(tables, [told("old", 2), told("new", 9), told("same", 4)], None)
+        self.repair(tables, {"old": 2, "new": 9}, told("old", 3), told("new", 3), told("missing", 1))
+        assert self.versions(tables) == {"old": 3, "new": 3, "missing": 1, "same": 4}
+
+    def test_takes_out_what_is_not_there(self, tables: MemoryTables) -> None:
+        replica.take(tables, [told("phantom"), told("kept")], None)
+        self.repair(tables, {"phantom": 1}, gone=("phantom", "unknown"))
+        assert self.versions(tables) == {"kept": 1}
+
+    def test_brings_back_what_counts_as_deleted(self, tables: MemoryTables) -> None:
+        replica.take(tables, [Update(tombstone("a", 7))], None)
+        self.repair(tables, {"a": 7}, told("a", 3))
+        assert self.versions(tables) == {"a": 3}
+
+    def test_leaves_what_was_told_meanwhile(self, tables: MemoryTables) -> None:
+        replica.take(tables, [told("a", 5), Update(tombstone("b", 6)), told("c", 4)], None)
+        self.repair(tables, {"a": 3, "b": 5, "c": 3}, told("a", 4), told("b", 5), gone=("c",))
+        assert self.versions(tables) == {"a": 5, "c": 4}
+
+    def test_moves_what_counts_to_another_space(self, tables: MemoryTables) -> None:
+        replica.take(tables, [Update(row("a", 2, space_id="s1")), Update(row("b", 2, space_id="s1"))], None)
+        self.repair(tables, {}, told("a", 2), gone=("b",))
+        assert self.versions(tables) == {"a": 2}
+        assert [one for _, one, _ in tables.versions(["s1"])] == [key("b")], "that is another space's row"
+
+    def test_leaves_what_a_reset_marked_to_the_reset(self, tables: MemoryTables) -> None:
+        replica.take(tables, [told("a"), told("phantom")], None)
+        replica.mark(tables, "u-1")
+        self.repair(tables, {"a": 1, "phantom": 1}, gone=("phantom",))
+        assert tables.stale_keys(limit=9) == [key("a")]
+
+    def test_keeps_what_is_pending_on_top(self, tables: MemoryTables) -> None:
+        replica.take(tables, [told("a", 9, title="wrong", content="wrong"), told("phantom", 1, title="x")], None)
+        replica.append(
+            tables, [update("o1", "a", before_version=9, title="mine"), update("o2", "phantom", title="mine")]
+        )
+        self.repair(tables, {"a": 9, "phantom": 1}, told("a", 3, title="theirs", content="theirs"), gone=("phantom",))
+        found = views.entity(tables, key("a"))
+        assert found is not None
+        assert (found.version, found.is_pending, found.data) == (3, True, {"title": "mine", "content": "theirs"})
+        assert queued(tables) == [("o1", None), ("o2", None)]
+
+    def test_is_told_like_any_change(self, tables: MemoryTables) -> None:
+        replica.take(tables, [told("a", 9, title="wrong"), told("b", title="x"), told("c", title="x")], None)
+        end = tables.journal_end()
+        self.repair(tables, {"a": 9, "b": 1}, told("a", 3, title="right"), told("d", title="new"), gone=("b",))
+        touches = tables.journal(after=end, limit=9).touches
+        assert {(one.key.entity_id, one.kind, one.origin) for one in touches} == {
+            ("a", "updated", "remote"), ("b", "deleted", "remote"), ("d", "created", "remote"),
+        }  # fmt: skip

@@ -10,6 +10,7 @@ from sync_client.frames import (
     Changes,
     ConflictClosed,
     ConflictOpened,
+    DifferingBuckets,
     Expiring,
     Failure,
     Goodbye,
@@ -17,6 +18,7 @@ from sync_client.frames import (
     Heard,
     Limits,
     Ping,
+    Receipt,
     Reset,
     Results,
 )
@@ -364,6 +366,16 @@ class TestTheRest:
         assert read(codec, type="reset", space_id="s1") == Reset("s1")
         assert read(codec, type="caught_up") == CaughtUp(None)
 
+    def test_receipts_are_read_where_they_are(self, codec: Codec) -> None:
+        told = {"space_id": "s1", "seq": 4, "checksum": "00000000000000ff", "count": 2}
+        expected = (Receipt("s1", 4, 255, 2),)
+        assert read(codec, type="caught_up", cursor="c", receipts=[told]) == CaughtUp("c", expected)
+        found = read(codec, type="sync_response", data={"new_client_state": {"receipts": [told]}})
+        assert isinstance(found, Results)
+        assert found.receipts == expected
+        with pytest.raises(UnreadableFrameError):
+            read(codec, type="caught_up", cursor="c", receipts=[{**told, "checksum": "none"}])
+
 
 class TestOverHttp:
     """The same, as the replies of docs/rest.md."""
@@ -375,6 +387,16 @@ class TestOverHttp:
         assert isinstance(rows, Changes)
         assert (rows.updates[0].row.data, rows.cursor) == ('{"id":"a","title":"x"}', "c1")
         assert len(replies.changes_reply(body({**page, "has_more": True}))) == 2
+        told = {"space_id": "s1", "seq": 4, "checksum": "00000000000000ff", "count": 2}
+        *_, last = replies.changes_reply(body({**page, "has_more": False, "receipts": [told]}))
+        assert last == CaughtUp("c1", (Receipt("s1", 4, 255, 2),))
+
+    def test_what_differs_is_buckets_and_then_rows(self) -> None:
+        buckets = replies.buckets_reply(body({"differing": [3, 9], "checksum": "00000000000000ff"}))
+        rows = replies.rows_reply(body({"updates": [item()], "gone": [["note", 7]], "has_more": True}))
+        assert buckets == DifferingBuckets([3, 9], 255)
+        assert ([one.row.key for one in rows.updates], rows.gone) == ([Key("note", "a")], [Key("note", "7")])
+        assert rows.has_more
 
     def test_a_sync_is_answered_with_results(self) -> None:
         found = replies.sync_reply(body({"operation_results": [result()]}), "m")
@@ -391,6 +413,7 @@ class TestOverHttp:
         "read_reply",
         [
             replies.changes_reply, replies.spaces_reply, replies.conflicts_reply, replies.checksum_reply,
+            replies.buckets_reply, replies.rows_reply,
             lambda data: replies.sync_reply(data, "m"),
         ],
     )  # fmt: skip
