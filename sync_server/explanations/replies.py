@@ -54,7 +54,7 @@ class FieldView(TypedDict):
     `against` is the newest change of others to it since the base.
     """
 
-    name: str
+    field_name: str
     fate: Fate
     rule: str | None
     against: StepView | None
@@ -154,7 +154,7 @@ def _step_view(decision: Decision, step: Step) -> StepView:
 
 def _field_view(decision: Decision, field: Field) -> FieldView:
     view: FieldView = {
-        "name": field.name,
+        "field_name": field.name,
         "fate": field.fate,
         "rule": field.rule,
         "against": _step_view(decision, field.against) if field.against is not None else None,

@@ -35,7 +35,7 @@ async def told(server: RunningServer, operation_id: str, user: str = "1", **quer
 
 
 def fates(view: Message) -> dict[str, str]:
-    return {field["name"]: field["fate"] for field in view["fields"]}
+    return {field["field_name"]: field["fate"] for field in view["fields"]}
 
 
 async def clash(server: RunningServer, one: Client, two: Client, mine: Message, **request: Any) -> Message:
@@ -66,7 +66,7 @@ class TestAnAppliedOperation:
         assert changed["base"]["version"] == changed["base"]["met_version"] == 1
         assert changed["strategy"] is None
         assert changed["fields"] == [
-            {"name": "title", "fate": "taken", "rule": "same_version", "against": None, "base": "x", "met": "x",
+            {"field_name": "title", "fate": "taken", "rule": "same_version", "against": None, "base": "x", "met": "x",
              "sent": "y", "stored": "y"},
         ]  # fmt: skip
 
