@@ -219,9 +219,9 @@ ENDPOINTS = (
         method="GET", path="/operations/{operation_id:path}", tag="Sync",
         summary="What became of an operation, and why",
         description=(
-            "Which rule gave the verdict, from which base and against whom. `base.since` are the newest versions "
-            "between the base and what the operation met; `fields` tell what became of each field that was sent. What others "
-            "wrote is left out (`withheld`) once you no longer read the space."
+            "Which rule gave the verdict, from which base and against whom. `base.since` has the newest versions "
+            "between the base and what the operation met; `fields` tell what became of each field that was sent. "
+            "What others wrote is left out (`withheld`) once you no longer read the space."
         ),
         handle=_operation, query=OperationQuery, body=NoBody, reply=OperationView,
         errors=(ErrorCode.NOT_FOUND,),

@@ -32,7 +32,7 @@ class Fate(StrEnum):
     """The client sent its base value, so what others wrote stays."""
     PARKED = "parked"
     UNKNOWN = "unknown"
-    """The log no longer has what would tell."""
+    """What is stored does not tell: the log is trimmed, or what was sent was not kept."""
 
 
 class Field(NamedTuple):
@@ -264,9 +264,15 @@ def _fate_without_change(evidence: Evidence, conflict: Conflict | None, rival: S
         return Fate.LOST
     if decision.rule != Rule.FIELD_MERGE:
         return Fate.EQUAL
-    if rival is None and not _is_whole(evidence):
-        return Fate.UNKNOWN
-    return Fate.MERGED if rival is not None else Fate.EQUAL
+    if rival is None:
+        return Fate.EQUAL if _is_whole(evidence) else Fate.UNKNOWN
+    # what was sent is not stored: of several fields that others wrote, only one need have been merged
+    met = [
+        name
+        for name in decision.sent or ()
+        if any(name in s.fields and not is_own(decision, s) for s in evidence.steps)
+    ]
+    return Fate.MERGED if len(met) == 1 else Fate.UNKNOWN
 
 
 def _opponent(evidence: Evidence, conflict: Conflict | None, rival: Step | None, fate: Fate) -> Step | None:

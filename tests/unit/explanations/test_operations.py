@@ -150,6 +150,11 @@ class TestAField:
         conflicts = (conflict("c", rule=rule),) if fate is Fate.LOST else ()
         assert only(stood(rule, verdict, conflicts=conflicts)).fate is fate
 
+    def test_of_several_that_theirs_may_hold_is_not_guessed(self) -> None:
+        known = stood("field_merge", steps=(step(2, "title", "tags"),))
+        told = explain_operation(known._replace(decision=known.decision._replace(sent=("title", "tags"))))
+        assert [field.fate for field in told.fields] == [Fate.UNKNOWN, Fate.UNKNOWN]
+
     def test_that_met_a_delete_lost_to_who_deleted(self) -> None:
         deleted = step(2, operation_type=OperationType.DELETE)
         found = conflict("c", rule="delete_wins", conflict_type=ConflictType.DELETE)
