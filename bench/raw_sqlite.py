@@ -143,7 +143,8 @@ def _add_operation(rows: Rows, user: str, sync_id: str, number: int, entity: int
     earlier = 0 if entity == number else entity
     rows.changes.append((*seen, moment, moment, user, "client", operation_id, earlier))
     meant = (user, "client", operation_id, body_hash, sync_id, "create", "note", entity_id)
-    rows.operations.append((*meant, "applied", "created", version, number, None, None, None, None, None, 0, moment, 0))
+    verdict = ("applied", "created", version, number, None, None, None, None, None, 0, moment, 0)
+    rows.operations.append((*meant, *verdict, version - 1, None, None, None))
 
 
 def _sync(number: int, per_sync: int, user: str) -> tuple[Any, ...]:

@@ -23,6 +23,8 @@ _BY_NAME: Mapping[str, Any] = {
     "name": "Family", "previous": {"title": ["旧标题"]}, "token": "eyJ…", "page": 1, "limit": 20, "total_pages": 1,
     "total": 1, "total_diffs": 1, "conflicts_count": 1, "count": 1, "type": "note", "error": None, "details": {},
     "operation_type": "update", "conflict_type": "content", "submitted": {"title": "新笔记"}, "next_before": None,
+    "explanation": "The update of note 124 was applied as version 2, because nobody had changed it since its base.",
+    "met_version": 1, "own": False, "withheld": False, "fields": ["title"],
     "title": "新笔记", "content": "笔记内容", "error_code": None, "supported_versions": ["1.0.0"], "retry_count": 0,
     "status": "success", "verdict": "applied", "capabilities": ["batch_updates"], "queue_type": "pending",
 }  # fmt: skip

@@ -16,6 +16,7 @@ from rest.requests import (
 )
 from sync_server.clock import new_id
 from sync_server.errors import ErrorCode
+from sync_server.explanations.replies import OperationView
 from sync_server.handlers import entities, feeds, queues, retries, syncs, verdicts
 from sync_server.handlers.conflict import require_same_conflict, resolve
 from sync_server.handlers.conflicts import ConflictSettled, resolve_each
@@ -104,7 +105,7 @@ async def _clear_history(call: Call[Query, ClearHistoryRequest]) -> syncs.Cleare
     )
 
 
-async def _operation(call: Call[OperationQuery, NoBody]) -> verdicts.OperationView:
+async def _operation(call: Call[OperationQuery, NoBody]) -> OperationView:
     client_id = ClientId(call.query.client_id) if call.query.client_id is not None else None
     return await verdicts.operation(call.services, call.user_id, OperationId(call.path("operation_id")), client_id)
 
@@ -217,7 +218,12 @@ ENDPOINTS = (
     Endpoint(
         method="GET", path="/operations/{operation_id:path}", tag="Sync",
         summary="What became of an operation, and why",
-        handle=_operation, query=OperationQuery, body=NoBody, reply=verdicts.OperationView,
+        description=(
+            "Which rule gave the verdict, from which base and against whom. `base.since` has the newest versions "
+            "between the base and what the operation met; `fields` tell what became of each field that was sent. "
+            "What others wrote is left out (`withheld`) once you no longer read the space."
+        ),
+        handle=_operation, query=OperationQuery, body=NoBody, reply=OperationView,
         errors=(ErrorCode.NOT_FOUND,),
     ),
 )  # fmt: skip

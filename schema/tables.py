@@ -129,9 +129,14 @@ operations = Table(
     Column("retry_count", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("place", Integer, nullable=False, server_default="0"),
+    Column("base_version", BigInteger),
+    Column("strategy", String),
+    Column("strategy_source", String),
+    Column("sent", Text),
     sqlite_with_rowid=False,
 )
-"""The durable verdicts. `body` is kept only where the operation did not succeed, so that it can be tried again."""
+"""The durable verdicts. `body` is kept only where the operation did not succeed, so that it can be tried again; the
+strategy and the names of the fields in `sent` only where the log does not tell what they did."""
 Index(
     "operations_unsuccessful",
     operations.c.user_id,
@@ -167,8 +172,11 @@ clients = Table(
     Column("device", Text, nullable=False),
     Column("cursor", String),
     Column("last_sync_time", BigInteger),
+    Column("asked", Text),
+    Column("followed", Text),
     sqlite_with_rowid=False,
 )
+"""`asked` is the filter of the last sync, `followed` that of the last WebSocket and how far it was written to."""
 
 conflicts = Table(
     "conflicts",

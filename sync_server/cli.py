@@ -1,6 +1,7 @@
-"""The command line: `sync-server serve`, `token`, `migrate`, `config`."""
+"""The command line: `sync-server serve`, `token`, `migrate`, `explain`, `config`."""
 
 import errno
+import json
 import os
 import re
 import shlex
@@ -19,15 +20,18 @@ from pydantic.fields import FieldInfo
 from sync_server.auth import issue_token
 from sync_server.clock import new_epoch, now_ms
 from sync_server.config import Settings, default_text, flag_name, load_settings, variable_name
-from sync_server.errors import ConfigurationError
+from sync_server.errors import ConfigurationError, UnclearQuestionError
 from sync_server.logs import configure_logging
 from sync_server.secret import signing_secret
-from sync_server.types import IDENTIFIER_PATTERN, UserId
+from sync_server.types import IDENTIFIER_PATTERN, ClientId, EntityId, EntityType, Json, OperationId, UserId
 
 PROGRAM: Final = "sync-server"
 MAX_TTL_S: Final = 10 * 365 * 86_400
 EXIT_REFUSED: Final = 2
 """Exit status when the settings are wrong, as for a wrong flag."""
+
+MAX_WIDTH: Final = 100
+"""Of what is printed for people, however wide the terminal."""
 
 _TOKEN_SETTINGS = ("host", "data_dir", "auth_secret", "auth_audience")
 _TOKEN_FLAGS_SHOWN = ("data_dir", "auth_audience")
@@ -47,6 +51,8 @@ class _Commands(click.Group):
             return super().invoke(context)
         except ConfigurationError as error:
             raise _Refusal(" ".join(str(error).split())) from None
+        except UnclearQuestionError as error:
+            raise click.ClickException(str(error)) from None
 
 
 class _UserIdType(click.ParamType[UserId]):
@@ -186,6 +192,73 @@ def renew_epoch(**flags: str | None) -> None:
     with opened_store(settings.data_dir, settings.effective_database_url) as store, store.write() as writer:
         writer.start_epoch(new_epoch())
     click.echo("The log has a new epoch; clients start over when they connect.")
+
+
+@commands.group(cls=_Commands)
+def explain() -> None:
+    """Say why: why an operation ended as it did, why a device has or lacks a row.
+
+    Reads the database itself, while the server runs and while it does not, and writes nothing.
+    """
+
+
+_user_option = click.option("--user", "user_id", type=_UserIdType(), help="Whose client it is.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, with every value whole.")
+
+
+@explain.command("op", short_help="Why an operation ended as it did.")
+@click.argument("operation_id", metavar="ID")
+@_user_option
+@click.option("--client", "client_id", metavar="ID", help="The client that sent it.")
+@_json_option
+@settings_options("data_dir", "database_url")
+def explain_operation(
+    operation_id: str, user_id: UserId | None, client_id: str | None, *, as_json: bool, **flags: str | None
+) -> None:
+    """Say which rule gave an operation its verdict, from which base, against whom.
+
+    ID is the operation_id that the client chose. Where several clients used it, name one with --user and --client;
+    --user also makes the search in a large database fast.
+    """
+    from sync_server.explanations import printing, questions, replies  # noqa: PLC0415  the others start faster without
+
+    with questions.reading(load_settings(_given(flags)).effective_database_url) as reader:
+        found = questions.operation_explained(reader, OperationId(operation_id), user_id=user_id, client_id=client_id)
+    _print_explanation(
+        dict(replies.operation_view(found)), printing.operation_text(found, width=_width()), as_json=as_json
+    )
+
+
+@explain.command("entity", short_help="Why a device has or lacks a row.")
+@click.argument("entity_type", metavar="TYPE")
+@click.argument("entity_id", metavar="ID")
+@click.option("--client", "client_id", metavar="ID", required=True, help="The device: its client_id.")
+@_user_option
+@_json_option
+@settings_options("data_dir", "database_url")
+def explain_entity(
+    entity_type: str, entity_id: str, client_id: str, user_id: UserId | None, *, as_json: bool, **flags: str | None
+) -> None:
+    """Say why a device has or lacks a row: the row, the user's role, what the device asks for, how far it was told.
+
+    What a device is told is known from its sync responses and from its WebSocket once that has closed; a device
+    acknowledges nothing, so "told" is what can be said.
+    """
+    from sync_server.explanations import printing, questions  # noqa: PLC0415  the other commands start faster without
+    from sync_server.records import EntityKey  # noqa: PLC0415
+
+    key = EntityKey(EntityType(entity_type), EntityId(entity_id))
+    with questions.reading(load_settings(_given(flags)).effective_database_url) as reader:
+        found = questions.row_explained(reader, key, ClientId(client_id), user_id=user_id)
+    _print_explanation(printing.row_view(found), printing.row_text(found, width=_width()), as_json=as_json)
+
+
+def _print_explanation(view: Json, text: str, *, as_json: bool) -> None:
+    click.echo(json.dumps(view, ensure_ascii=False, indent=2) if as_json else text)
+
+
+def _width() -> int:
+    return min(MAX_WIDTH, shutil.get_terminal_size().columns)
 
 
 @commands.command()

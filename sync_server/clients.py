@@ -1,4 +1,5 @@
-"""What the server remembers of each client: its device, and the cursor that went out with its last sync time.
+"""What the server remembers of each client: its device, the cursor that went out with its last sync time, and what its
+last WebSocket followed.
 
 Kept in memory and written behind, some seconds late: what a crash loses only makes a client without a cursor start
 earlier than it needs to.
@@ -10,7 +11,7 @@ from sync_server.committer import Committer
 from sync_server.errors import CommandError
 from sync_server.feed import Feed
 from sync_server.orders import Committed
-from sync_server.records import ClientRecord
+from sync_server.records import ClientRecord, Filter, Followed
 from sync_server.stores.writer import Writer
 from sync_server.types import ClientId, Json, Millis, UserId
 
@@ -40,16 +41,32 @@ class Clients:
         """A client said who it is; returns what is known of it."""
         known = await self.record(user_id, client_id)
         if known is None or known.device != device:
-            cursor, last_sync_time = (known.cursor, known.last_sync_time) if known is not None else (None, None)
-            known = ClientRecord(user_id, client_id, device, cursor, last_sync_time)
+            known = _new(user_id, client_id) if known is None else known
+            known = known._replace(device=device)
             self._note(known)
         return known
 
-    async def synced(self, user_id: UserId, client_id: ClientId, *, cursor: str, at: Millis) -> None:
-        """A sync response with this cursor and this `last_sync_time` is on its way."""
+    async def synced(self, user_id: UserId, client_id: ClientId, *, cursor: str, at: Millis, asked: Filter) -> None:
+        """A sync response with this cursor and this `last_sync_time` is on its way; it tells what `asked` lets pass."""
         known = await self.record(user_id, client_id)  # also what an earlier process wrote of its device
-        device = known.device if known is not None else {}
-        self._note(ClientRecord(user_id, client_id, device, cursor, at))
+        known = _new(user_id, client_id) if known is None else known
+        self._note(known._replace(cursor=cursor, last_sync_time=at, asked=asked))
+
+    def follows(self, user_id: UserId, client_id: ClientId, followed: Followed) -> None:
+        """A WebSocket of a client that was introduced follows this now, or has been written so much when it closed.
+
+        Who only comes and goes costs a row when they go.
+        """
+        known = self._known.get((user_id, client_id))
+        if known is None:
+            return  # forgotten meanwhile: what is in the database of it stays
+        before = known.followed
+        is_news = before is None or before.wanted != followed.wanted or followed.closed_at is not None
+        known = known._replace(followed=followed)
+        if is_news:
+            self._note(known)
+        else:
+            self._remember(known)
 
     def ids_of(self, user_id: UserId) -> list[ClientId]:
         """The user's clients that this process has heard of."""
@@ -86,3 +103,7 @@ class Clients:
         del self._of_user[user_id][client_id]
         if not self._of_user[user_id]:
             del self._of_user[user_id]
+
+
+def _new(user_id: UserId, client_id: ClientId) -> ClientRecord:
+    return ClientRecord(user_id, client_id, {}, None, None)

@@ -36,11 +36,12 @@ class Connection:
         greeting: the handshake, once it was accepted.
         principal: whom the token names, once it was.
         subscriber: how the hub knows this connection, once it is READY.
+        is_resumed: whether the client named a cursor from which it is fed, so that it had told what it has.
     """
 
     __slots__ = (
         "_closing", "_handle", "_is_busy", "_leave_after_ms", "_machine", "_patience_s", "_receive", "codec",
-        "connection_id", "greeting", "principal", "socket", "subscriber",
+        "connection_id", "greeting", "is_resumed", "principal", "socket", "subscriber",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +62,7 @@ class Connection:
         self.greeting: Handshake | None = None
         self.principal: Principal | None = None
         self.subscriber: Subscriber | None = None
+        self.is_resumed = False
         self._machine = machine
         self._receive = receive
         self._handle = handle

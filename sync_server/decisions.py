@@ -7,7 +7,7 @@ from sync_server.conflict.model import Refusal, Rule
 from sync_server.orders import Batch, Decided, Order
 from sync_server.records import Decision, Entity, SyncRecord
 from sync_server.stores.writer import dump
-from sync_server.types import ConflictId, Millis, SyncStatus, Verdict
+from sync_server.types import ConflictId, Millis, Strategy, StrategySource, SyncStatus, Verdict
 
 
 def decision_of(
@@ -40,7 +40,20 @@ def decision_of(
         batch.user_id, batch.client_id, order.operation_id, order.body_hash, batch.sync_id, order.operation_type,
         order.entity_type, entity_id, verdict, rule, version, None, conflict_id,
         code, error, details, None if verdict.is_success else dump(order.raw), retries, created_at, place,
+        order.base_version,
     )  # fmt: skip
+
+
+def with_context(decision: Decision, order: Order, own_strategy: Strategy) -> Decision:
+    """The verdict with what the log will not tell of it.
+
+    Args:
+        own_strategy: of the entity type, in force where neither the operation nor its request names one.
+    """
+    strategy, source = order.strategy, order.strategy_source
+    if strategy is None:
+        strategy, source = own_strategy, StrategySource.TYPE
+    return decision._replace(strategy=strategy, strategy_source=source, sent=tuple(order.fields))
 
 
 def rejected(batch: Batch, order: Order, now: Millis, refusal: Refusal) -> Decided:
@@ -105,3 +118,10 @@ def request_status(results: Sequence[Decided]) -> SyncStatus:
     if verdicts and not any(verdict.is_success for verdict in verdicts):
         return SyncStatus.FAILED
     return SyncStatus.SUCCESS
+
+
+def status_of(decision: Decision) -> str:
+    """A parked operation whose conflict is settled is done: it has no body any more."""
+    if decision.verdict.is_success or decision.body is None:
+        return "completed"
+    return "conflict" if decision.verdict is Verdict.CONFLICT else "failed"

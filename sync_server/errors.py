@@ -142,5 +142,9 @@ class ProtocolError(SyncServerError):
         self.error_code = error_code
 
 
+class UnclearQuestionError(SyncServerError):
+    """What was asked for on the command line is not there, or there several times; one line that says what to do."""
+
+
 class ConfigurationError(SyncServerError):
     """The server cannot start as it is set up; the text is one line that names the setting and the remedy."""

@@ -14,7 +14,7 @@ from sync_server.errors import CommandError, ErrorCode
 from sync_server.memberships import Memberships, Places, followed
 from sync_server.protocol.server_messages import ResetReason
 from sync_server.receipts import Receipts, StoredReceipts
-from sync_server.records import Head, Membership, Receipt, Update
+from sync_server.records import Filter, Head, Membership, Receipt, Update
 from sync_server.stores.log_reader import Placed, SpaceScan
 from sync_server.stores.reader import Reader
 from sync_server.stores.sql import Store, StoreError
@@ -49,6 +49,10 @@ class Viewer(NamedTuple):
     client_id: ClientId
     spaces: frozenset[SpaceId] | None = None
     entity_types: tuple[str, ...] | None = None
+
+    @property
+    def wanted(self) -> Filter:
+        return Filter(tuple(sorted(self.spaces)) if self.spaces is not None else None, self.entity_types)
 
     def follows(self, space_id: SpaceId) -> bool:
         return self.spaces is None or space_id in self.spaces

@@ -17,6 +17,7 @@ from sync_server.types import (
     Seq,
     SpaceId,
     Strategy,
+    StrategySource,
     SyncId,
     UserId,
 )
@@ -46,6 +47,12 @@ class Order(NamedTuple):
     refusal: Refusal | None = None
     """Set where the door already knows that the operation cannot be done; its verdict is stored all the same."""
     retry_of: Decision | None = None
+    strategy_source: StrategySource = StrategySource.TYPE
+
+    @property
+    def base_version(self) -> int | None:
+        """The version that the client built on; a create builds on nothing."""
+        return 0 if self.operation_type is OperationType.CREATE else self.before_version
 
 
 class Batch(NamedTuple):

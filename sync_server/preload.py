@@ -114,7 +114,7 @@ class Preload:
         for _, order in orders:
             if order.entity_type is None or order.entity_id is None:
                 continue
-            base = base_version(order)
+            base = order.base_version
             if base is None:
                 continue
             key = EntityKey(order.entity_type, order.entity_id)
@@ -153,8 +153,3 @@ class Preload:
 def referenced_types(registry: Registry) -> frozenset[str]:
     """The types that others refer to: deleting one of them concerns its children."""
     return frozenset(reference.entity_type for spec in registry.values() for reference in spec.references.values())
-
-
-def base_version(order: Order) -> int | None:
-    """The version that the client built on; a create builds on nothing."""
-    return 0 if order.operation_type is OperationType.CREATE else order.before_version

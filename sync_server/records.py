@@ -18,6 +18,7 @@ from sync_server.types import (
     Seq,
     SpaceId,
     Strategy,
+    StrategySource,
     SyncId,
     SyncStatus,
     UserId,
@@ -79,6 +80,20 @@ class Change(NamedTuple):
     @property
     def key(self) -> EntityKey:
         return EntityKey(self.entity_type, self.entity_id)
+
+
+class Step(NamedTuple):
+    """A row of the log without its data: which fields it changed, by which operation of whom."""
+
+    version: int
+    seq: Seq
+    operation_type: OperationType
+    fields: tuple[str, ...]
+    rule: str
+    modified_at: Millis
+    modified_by: UserId
+    client_id: ClientId
+    operation_id: OperationId
 
 
 class Conflict(NamedTuple):
@@ -194,6 +209,14 @@ class Decision(NamedTuple):
     created_at: Millis
     place: int = 0
     """Where in its request the operation stood, kept with its body: operations are tried again in their order."""
+    base_version: int | None = None
+    """The version that the client built on, 0 for a create; None where it named none."""
+    strategy: Strategy | None = None
+    """The strategy in force, kept with its source and `sent` where the log does not tell what they did: where the
+    operation met another state than its base, changed nothing, or resolves a conflict."""
+    strategy_source: StrategySource | None = None
+    sent: tuple[str, ...] | None = None
+    """The names of the fields that it sent."""
 
     @property
     def key(self) -> "DecisionKey":
@@ -236,12 +259,37 @@ class SyncKey(NamedTuple):
     sync_id: SyncId
 
 
+class Filter(NamedTuple):
+    """What a reader narrows itself to; None is everything that the user reads."""
+
+    spaces: tuple[str, ...] | None = None
+    entity_types: tuple[str, ...] | None = None
+
+
+class Followed(NamedTuple):
+    """What a client's last WebSocket follows, and once it is closed, what was written to it.
+
+    Everything after `start` and up to `position` was; where the client resumed from a cursor, it had the rest before.
+    """
+
+    wanted: Filter
+    is_resumed: bool
+    epoch: str | None = None
+    start: Seq | None = None
+    position: Seq | None = None
+    closed_at: Millis | None = None
+
+
 class ClientRecord(NamedTuple):
+    """`cursor` went out with the sync response of `last_sync_time`, which told what `asked` let through."""
+
     user_id: UserId
     client_id: ClientId
     device: Json
     cursor: str | None
     last_sync_time: Millis | None
+    asked: Filter | None = None
+    followed: Followed | None = None
 
 
 class Head(NamedTuple):

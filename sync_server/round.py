@@ -10,11 +10,11 @@ from sync_server.conflict.decide import decide
 from sync_server.conflict.model import Attempt, Dispute, Outcome, Refusal, Revision, Rule, Surroundings
 from sync_server.conflict.resolve import resolve
 from sync_server.conflict.stamps import write_time
-from sync_server.decisions import counted, decision_of, has_failed, rejected
+from sync_server.decisions import counted, decision_of, has_failed, rejected, with_context
 from sync_server.errors import CommandError, ErrorCode
 from sync_server.ids import IdBlocks
 from sync_server.orders import Batch, Committed, Decided, Order
-from sync_server.preload import Preload, base_version, referenced_types
+from sync_server.preload import Preload, referenced_types
 from sync_server.records import Conflict, Decision, DecisionKey, Entity, EntityKey, SyncKey, SyncRecord
 from sync_server.stores.writer import Writer
 from sync_server.types import (
@@ -269,7 +269,7 @@ class Round:
     def _history(self, order: Order, entity: Entity | None) -> Sequence[Revision]:
         if entity is None:
             return ()
-        base = base_version(order)
+        base = order.base_version
         if base is None or base >= entity.version:
             return ()
         return [r for r in self._working.revisions.get(entity.key, ()) if r.version >= base]
@@ -295,6 +295,8 @@ class Round:
             batch, order, self._now, outcome.verdict, outcome.rule, after,
             conflict_id=blocking.conflict_id if blocking is not None else None,
         )  # fmt: skip
+        if outcome.data is None or conflicts or _met_another(order, entity):
+            decision = with_context(decision, order, self._registry[key.entity_type].strategy)
         text = self._working.text_of(key, after) if after is not None and not after.deleted else None
         return Decided(decision, text, conflicts, change)
 
@@ -439,6 +441,14 @@ def _is_due(order: Order, known: Decision) -> bool:
 def _settling_strategy(dispute: Dispute) -> Strategy:
     """The strategy that settled it; where another rule did, the one that would be chosen."""
     return next((strategy for strategy in Strategy if strategy.value == dispute.rule.value), dispute.suggested_strategy)
+
+
+def _met_another(order: Order, entity: Entity | None) -> bool:
+    """Whether the operation met another state than the one it was made on, or was made to settle a conflict."""
+    if order.operation_type is OperationType.RESOLVE:
+        return True
+    base = order.base_version
+    return base is not None and base != (entity.version if entity is not None else 0)
 
 
 def _type_of(order: Order) -> EntityType:

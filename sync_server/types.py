@@ -69,6 +69,14 @@ class Strategy(StrEnum):
     LATEST_WINS = "latest_wins"
 
 
+class StrategySource(StrEnum):
+    """What named the strategy that was in force for an operation."""
+
+    OPERATION = "operation"
+    REQUEST = "request"
+    TYPE = "type"
+
+
 class SyncStatus(StrEnum):
     PENDING = "pending"
     SYNCING = "syncing"

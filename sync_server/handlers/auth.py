@@ -13,6 +13,7 @@ from sync_server.protocol.client_messages import Auth, ClientInfo, Subscription
 from sync_server.protocol.replies import error_frame
 from sync_server.protocol.server_messages import AuthResult, CurrentState
 from sync_server.protocol.versions import SERVER_VERSION
+from sync_server.records import Followed
 from sync_server.services import Services
 from sync_server.types import ClientId, SpaceId, UserId, format_id, format_time
 
@@ -69,7 +70,9 @@ async def admit(services: Services, connection: Connection, token: str) -> AuthR
         takes_batches="batch_updates" in greeting.capabilities,
     )
     connection.subscriber = subscriber
+    connection.is_resumed = cursor is not None
     await services.hub.add(subscriber, cursor)
+    note_followed(services, connection)
     position = Cursor(services.feed.head.epoch, services.hub.position_of(subscriber))
     return await _result(services, connection, principal, cursor if cursor is not None else position)
 
@@ -96,6 +99,30 @@ def viewer_of(user_id: UserId, client_id: ClientId, wanted: Subscription) -> Vie
     spaces = frozenset(map(SpaceId, wanted.spaces)) if wanted.spaces is not None else None
     types = tuple(sorted(set(wanted.entity_types))) if wanted.entity_types is not None else None
     return Viewer(user_id, client_id, spaces, types)
+
+
+def note_followed(services: Services, connection: Connection) -> None:
+    """Remember what a READY connection follows."""
+    subscriber = connection.subscriber
+    assert subscriber is not None  # READY connections have one
+    viewer = subscriber.viewer
+    services.clients.follows(viewer.user_id, viewer.client_id, Followed(viewer.wanted, connection.is_resumed))
+
+
+def note_left(services: Services, connection: Connection, subscriber: Subscriber) -> None:
+    """Remember how far a connection that is gone was written to, unless a newer one of its client took its place."""
+    viewer = subscriber.viewer
+    if services.connections.is_registered(viewer.user_id, viewer.client_id):
+        return
+    followed = Followed(
+        viewer.wanted,
+        connection.is_resumed,
+        services.feed.head.epoch,
+        subscriber.start,
+        services.hub.position_of(subscriber),
+        now_ms(),
+    )
+    services.clients.follows(viewer.user_id, viewer.client_id, followed)
 
 
 def refusal(error: CommandError) -> AuthResult:

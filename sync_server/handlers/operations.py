@@ -22,6 +22,7 @@ from sync_server.types import (
     OperationId,
     OperationType,
     Strategy,
+    StrategySource,
     parse_id,
     parse_time,
 )
@@ -54,11 +55,12 @@ def order_of(operation: Operation, raw: Json, registry: Registry, defaults: Defa
         timestamp = _timestamp(operation, defaults)
     except CommandError as error:
         refusal = Refusal(error.code, error.message, error.details)
+    strategy, source = _strategy(operation, defaults)
     return Order(
         operation.operation_id, operation.operation_type, spec.entity_type if spec is not None else None,
         _entity_id(operation), reference, operation.space_id, fields, operation.before_version,
-        _strategy(operation, defaults), timestamp, operation.conflict_id, operation.resolved_data, _hash(raw), raw,
-        refusal,
+        strategy, timestamp, operation.conflict_id, operation.resolved_data, _hash(raw), raw, refusal,
+        strategy_source=source,
     )  # fmt: skip
 
 
@@ -114,10 +116,14 @@ def _require_own_id(entity_id: str) -> None:
         )
 
 
-def _strategy(operation: Operation, defaults: Defaults) -> Strategy | None:
-    if operation.operation_type is OperationType.RESOLVE:
-        return operation.strategy
-    return operation.resolution_strategy if operation.resolution_strategy is not None else defaults.strategy
+def _strategy(operation: Operation, defaults: Defaults) -> tuple[Strategy | None, StrategySource]:
+    is_resolution = operation.operation_type is OperationType.RESOLVE
+    named = operation.strategy if is_resolution else operation.resolution_strategy
+    if named is not None:
+        return named, StrategySource.OPERATION
+    if is_resolution or defaults.strategy is None:
+        return None, StrategySource.TYPE
+    return defaults.strategy, StrategySource.REQUEST
 
 
 def _timestamp(operation: Operation, defaults: Defaults) -> Millis:

@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 
 from sync_server.clock import now_ms
 from sync_server.committer import QueuedBatch
+from sync_server.decisions import status_of
 from sync_server.errors import ErrorCode
 from sync_server.handlers.conflicts import Pagination, pagination
 from sync_server.orders import Order
@@ -156,10 +157,3 @@ def _decided_item(decision: Decision) -> QueueItem:
 def _fields(raw: Mapping[str, Any]) -> Json | None:
     """What the operation would have written, as the client sent it."""
     return next((raw[name] for name in ("data", "changes", "resolved_data") if isinstance(raw.get(name), dict)), None)
-
-
-def status_of(decision: Decision) -> str:
-    """A parked operation whose conflict is settled is done: it has no body any more."""
-    if decision.verdict.is_success or decision.body is None:
-        return "completed"
-    return "conflict" if decision.verdict is Verdict.CONFLICT else "failed"

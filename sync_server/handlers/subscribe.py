@@ -3,7 +3,7 @@
 from sync_server.clock import now_ms
 from sync_server.connection import Connection
 from sync_server.errors import CommandError, ErrorCode
-from sync_server.handlers.auth import starting_cursor, viewer_of
+from sync_server.handlers.auth import note_followed, starting_cursor, viewer_of
 from sync_server.protocol.client_messages import Subscribe
 from sync_server.services import Services
 from sync_server.types import format_time
@@ -22,6 +22,8 @@ async def subscribe(services: Services, connection: Connection, message: Subscri
                 ErrorCode.NOT_FOUND, "There is no such space.", details={"field": "spaces", "space_id": space_id}
             )
     await services.hub.narrow(subscriber, viewer, cursor)
+    connection.is_resumed = connection.is_resumed or cursor is not None
+    note_followed(services, connection)
     connection.send(
         {
             "type": "subscribed",

@@ -64,10 +64,11 @@ async def synchronise(
     client_id = ClientId(request.client_id)
     sync_id = SyncId(request.sync_id if request.sync_id is not None else new_id("sync"))
     results, decided = await perform(services, user_id, client_id, sync_id, request)
-    page = _without_own(await _updates(services, user_id, client_id, request, subscriber), decided)
+    viewer = _viewer(user_id, client_id, request, subscriber)
+    page = _without_own(await _updates(services, viewer, request, subscriber), decided)
     now = now_ms()
     cursor = format_cursor(page.cursor)
-    await services.clients.synced(user_id, client_id, cursor=cursor, at=now)
+    await services.clients.synced(user_id, client_id, cursor=cursor, at=now, asked=viewer.wanted)
     if page.cursor.scan is not None and request.client_state.cursor is None:
         await services.clients.flush()  # without this cursor, nobody could tell the rest of the snapshot after a crash
     met = _met(decided)
@@ -121,12 +122,9 @@ def _met(decided: Sequence[Decided]) -> list[Conflict]:
 # --- what others changed -------------------------------------------------------------------------------------------
 
 
-async def _updates(
-    services: Services, user_id: UserId, client_id: ClientId, request: SyncRequest, subscriber: Subscriber | None
-) -> Page:
+async def _updates(services: Services, viewer: Viewer, request: SyncRequest, subscriber: Subscriber | None) -> Page:
     """The next page for the client. Over a connection, what was pushed on it is not told again."""
-    cursor, resets = await _start(services, user_id, client_id, request)
-    viewer = _viewer(user_id, client_id, request, subscriber)
+    cursor, resets = await _start(services, viewer.user_id, viewer.client_id, request)
     if subscriber is None or cursor.scan is not None or viewer != subscriber.viewer:
         page = await services.feed.page(viewer, cursor, limit=request.batch_size)
         if subscriber is not None and viewer == subscriber.viewer:

@@ -1,37 +1,19 @@
 """The verdict of one operation: what became of it, and why."""
 
-from typing_extensions import TypedDict
+from functools import partial
 
 from sync_server.errors import CommandError, ErrorCode
-from sync_server.handlers.queues import queued_item, status_of
-from sync_server.protocol.server_messages import OutId
+from sync_server.explanations.evidence import operation_evidence
+from sync_server.explanations.operations import Explanation, explain_operation
+from sync_server.explanations.replies import OperationView, operation_view
+from sync_server.handlers.access import read_as
+from sync_server.handlers.queues import queued_item
+from sync_server.memberships import Places, followed
 from sync_server.protocol.validation import validation_error
 from sync_server.records import Decision, DecisionKey
 from sync_server.services import Services
 from sync_server.stores.reader import Reader
-from sync_server.types import ClientId, Json, OperationId, UserId, Verdict, format_id, format_time
-
-
-class OperationView(TypedDict):
-    """`verdict`, and what depends on it, is null while the operation waits for one."""
-
-    operation_id: str
-    client_id: str
-    sync_id: str
-    operation_type: str
-    entity_type: str | None
-    entity_id: OutId | None
-    status: str
-    verdict: Verdict | None
-    rule: str | None
-    version: int | None
-    seq: int | None
-    conflict_id: str | None
-    error: str | None
-    error_code: ErrorCode | None
-    details: Json
-    retry_count: int
-    created_at: str
+from sync_server.types import ClientId, OperationId, UserId
 
 
 async def operation(
@@ -58,10 +40,16 @@ async def operation(
         error.details["client_ids"] = sorted(clients)
         raise error
     if found:
-        return _operation_view(next(iter(found.values())))
+        return operation_view(await read_as(services, user_id, partial(_explained, next(iter(found.values())))))
     if waiting is None:
         raise CommandError(ErrorCode.NOT_FOUND, "There is no such operation.")
     return waiting
+
+
+def _explained(decision: Decision, reader: Reader, places: Places) -> Explanation:
+    """The explanation for the operation's author, without what they may no longer read (promise P10)."""
+    evidence = operation_evidence(reader, decision)
+    return explain_operation(evidence, may_read=evidence.space_id in {None, *followed(places)})
 
 
 def _queued_view(
@@ -91,27 +79,11 @@ def _queued_view(
                     "details": {},
                     "retry_count": item["retry_count"],
                     "created_at": item["created_at"],
+                    "explanation": "It waits for its turn and has no verdict yet.",
+                    "base": None,
+                    "strategy": None,
+                    "fields": [],
+                    "conflicts": [],
+                    "withheld": False,
                 }
     return None
-
-
-def _operation_view(decision: Decision) -> OperationView:
-    return {
-        "operation_id": decision.operation_id,
-        "client_id": decision.client_id,
-        "sync_id": decision.sync_id,
-        "operation_type": decision.operation_type.value,
-        "entity_type": decision.entity_type,
-        "entity_id": format_id(decision.entity_id) if decision.entity_id is not None else None,
-        "status": status_of(decision),
-        "verdict": decision.verdict,
-        "rule": decision.rule,
-        "version": decision.version,
-        "seq": decision.seq,
-        "conflict_id": decision.conflict_id,
-        "error": decision.error,
-        "error_code": decision.error_code,
-        "details": decision.details if decision.details is not None else {},
-        "retry_count": decision.retry_count,
-        "created_at": format_time(decision.created_at),
-    }

@@ -11,6 +11,7 @@ from sync_server.addresses import client_address, is_allowed_origin, limit_key
 from sync_server.clock import monotonic_s, new_id
 from sync_server.connection import Connection
 from sync_server.errors import CommandError, ErrorCode, Unavailable
+from sync_server.handlers.auth import note_left
 from sync_server.handlers.dispatch import dispatch
 from sync_server.logs import log_context
 from sync_server.protocol.codec import negotiate
@@ -74,9 +75,10 @@ async def _serve(
 
 
 def _forget(services: Services, connection: Connection) -> None:
-    if connection.subscriber is not None:
-        services.hub.remove(connection.subscriber)
     services.connections.remove(connection)
+    if connection.subscriber is not None:
+        note_left(services, connection, connection.subscriber)
+        services.hub.remove(connection.subscriber)
     _log.debug("disconnected")
 
 

@@ -46,6 +46,25 @@ def _migrate(engine: Engine) -> str:
     return str(scripts.get_current_head())
 
 
+def require_current(engine: Engine) -> None:
+    """Change nothing, and make sure that the database is at the code's schema.
+
+    Raises:
+        ConfigurationError: it is older or newer, or cannot be used.
+    """
+    scripts = ScriptDirectory.from_config(_config())
+    try:
+        with engine.connect() as connection:
+            _refuse_newer(connection, scripts)
+            revision = MigrationContext.configure(connection).get_current_revision()
+    except DBAPIError as error:
+        message = f"the database cannot be read: {error.orig}"
+        raise ConfigurationError(message) from None
+    if revision != scripts.get_current_head():
+        message = f"the database is at schema {revision}, older than this program; start the server, or run migrate"
+        raise ConfigurationError(message)
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(schema.migrations.__file__).parent).replace("%", "%%"))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from sync_server.stores.engine import open_engine
+from sync_server.stores.engine import open_engine, open_reading_engine
 from sync_server.stores.lock import data_dir_lock, database_lock
-from sync_server.stores.migrations import migrate
+from sync_server.stores.migrations import migrate, require_current
 from sync_server.stores.sql import Store
 
 
@@ -26,6 +26,22 @@ def locked_engine(data_dir: Path, database_url: str) -> Iterator[Engine]:
                 yield engine
         finally:
             engine.dispose()
+
+
+@contextmanager
+def reading_store(database_url: str) -> Iterator[Store]:
+    """The store to read from, beside a server or without one: no lock is taken, nothing is written.
+
+    Raises:
+        ConfigurationError: there is no such database, it is at another schema than the code's, or cannot be read.
+    """
+    engine = open_reading_engine(database_url)
+    require_current(engine)
+    store = Store(engine)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 @contextmanager

@@ -17,16 +17,19 @@ from sync_server.records import (
     Membership,
     Receipt,
     Space,
+    Step,
     SyncKey,
     SyncRecord,
 )
 from sync_server.stores.log_reader import LogReader
 from sync_server.stores.rows import (
+    CLIENT_COLUMNS,
     CONFLICT_COLUMNS,
     DECISION_COLUMNS,
     RECEIPT_COLUMNS,
     SYNC_COLUMNS,
     change_from,
+    client_from,
     columns_of,
     conflict_from,
     decision_from,
@@ -34,6 +37,7 @@ from sync_server.stores.rows import (
     membership_from,
     receipt_from,
     revision_from,
+    step_from,
     sync_from,
 )
 from sync_server.stores.statements import NO_END, Row
@@ -100,6 +104,18 @@ class Reader(LogReader):
             (before, limit, *key, before),
         )
         return [change_from(row) for row in rows]
+
+    def steps(self, seq: Seq, *, above: int, limit: int) -> list[Step]:
+        """The change at a position and the entity's before it, down to a version above this, newest first."""
+        rows = self._rows(
+            "WITH RECURSIVE chain(seq, place) AS (SELECT ?, 1 UNION ALL SELECT c.previous_seq, chain.place + 1 "
+            "FROM chain CROSS JOIN changes c WHERE c.seq = chain.seq AND c.version > ? + 1 AND chain.place < ?) "
+            "SELECT c.version, c.seq, c.operation_type, (SELECT json_group_array(p.key) FROM json_each(c.previous) p), "
+            "c.rule, c.modified_at, c.modified_by, c.client_id, c.operation_id FROM chain CROSS JOIN changes c "
+            "WHERE c.seq = chain.seq AND c.version > ? ORDER BY c.version DESC",
+            (seq, above, limit, above),
+        )
+        return [step_from(row) for row in rows]
 
     def changes_at(self, seqs: Iterable[int]) -> dict[Seq, Change]:
         rows = self._joined(
@@ -174,6 +190,21 @@ class Reader(LogReader):
         )
         return [decision_from(row) for row in rows]
 
+    def operations_named(
+        self, operation_id: OperationId, *, user_id: str | None, client_id: str | None, limit: int
+    ) -> list[Decision]:
+        """The operations of this id, whoever sent them: without a user, a look through all verdicts."""
+        where, parameters = "operation_id = ?", [str(operation_id)]
+        for column, value in (("user_id", user_id), ("client_id", client_id)):
+            if value is not None:
+                where += f" AND {column} = ?"
+                parameters.append(value)
+        rows = self._rows(
+            f"SELECT {DECISION_COLUMNS} FROM operations WHERE {where} ORDER BY user_id, client_id LIMIT ?",  # noqa: S608
+            (*parameters, limit),
+        )
+        return [decision_from(row) for row in rows]
+
     def unsuccessful(self, user_id: UserId, sync_id: SyncId) -> list[Decision]:
         """The operations of a sync that were rejected or are parked, with their bodies."""
         rows = self._rows(
@@ -228,13 +259,20 @@ class Reader(LogReader):
         sql = "SELECT 1 FROM conflicts WHERE user_id = ? AND sync_id = ? AND is_open = 1"
         return self._row(sql, key) is not None
 
+    def clients_named(self, client_id: str, *, limit: int) -> list[ClientRecord]:
+        """The clients of this id, whosever they are."""
+        rows = self._rows(
+            f"SELECT {CLIENT_COLUMNS} FROM clients WHERE client_id = ? ORDER BY user_id LIMIT ?",  # noqa: S608
+            (client_id, limit),
+        )
+        return [client_from(row) for row in rows]
+
     def client(self, user_id: UserId, client_id: str) -> ClientRecord | None:
         row = self._row(
-            "SELECT user_id, client_id, device, cursor, last_sync_time FROM clients "
-            "WHERE user_id = ? AND client_id = ?",
+            f"SELECT {CLIENT_COLUMNS} FROM clients WHERE user_id = ? AND client_id = ?",  # noqa: S608
             (user_id, client_id),
         )
-        return ClientRecord(row[0], row[1], orjson.loads(row[2]), row[3], row[4]) if row is not None else None
+        return client_from(row) if row is not None else None
 
     # --- conflicts -------------------------------------------------------------------------------------------------
 
@@ -245,6 +283,15 @@ class Reader(LogReader):
             ((conflict_id,) for conflict_id in conflict_ids),
         )
         return {conflict.conflict_id: conflict for conflict in map(conflict_from, rows)}
+
+    def conflicts_of(self, first: Conflict) -> list[Conflict]:
+        """Every conflict that one operation met, found by one of them, which comes first."""
+        rows = self._rows(
+            f"SELECT {CONFLICT_COLUMNS} FROM conflicts WHERE space_id = ? AND created_at = ? AND operation_id = ? "  # noqa: S608
+            "AND user_id = ? AND client_id = ? ORDER BY conflict_id != ?, conflict_id",
+            (first.space_id, first.created_at, first.operation_id, first.user_id, first.client_id, first.conflict_id),
+        )
+        return [conflict_from(row) for row in rows]
 
     def conflicts_page(
         self, space_ids: Sequence[SpaceId], *, is_open: bool | None, offset: int, limit: int

@@ -9,11 +9,15 @@ from sync_server.conflict.model import Revision
 from sync_server.errors import ErrorCode
 from sync_server.records import (
     Change,
+    ClientRecord,
     Conflict,
     Decision,
     Entity,
+    Filter,
+    Followed,
     Membership,
     Receipt,
+    Step,
     SyncRecord,
     Update,
 )
@@ -23,6 +27,7 @@ from sync_server.types import (
     OperationType,
     Role,
     Strategy,
+    StrategySource,
     SyncStatus,
     Verdict,
 )
@@ -40,6 +45,7 @@ CONFLICT_COLUMNS = columns_of(Conflict)
 DECISION_COLUMNS = columns_of(Decision)
 SYNC_COLUMNS = columns_of(SyncRecord)
 RECEIPT_COLUMNS = "space_id, changed_seq, checksum, live_count"
+CLIENT_COLUMNS = columns_of(ClientRecord)
 _DELETE = OperationType.DELETE.value
 _SIGN = 2**63
 """Databases have 64 bits with a sign, checksums 64 without one."""
@@ -65,6 +71,11 @@ def change_from(row: Row) -> Change:
     return change._replace(operation_type=OperationType(change.operation_type))
 
 
+def step_from(row: Row) -> Step:
+    version, seq, operation_type, fields, *rest = row
+    return Step(version, seq, OperationType(operation_type), tuple(orjson.loads(fields)), *rest)
+
+
 def revision_from(row: Row) -> Revision:
     version, operation_type, data, previous, submitted, *rest = row
     parsed = orjson.loads(submitted) if submitted is not None else {}
@@ -78,6 +89,9 @@ def decision_from(row: Row) -> Decision:
         verdict=Verdict(decision.verdict),
         error_code=ErrorCode(decision.error_code) if decision.error_code is not None else None,
         details=orjson.loads(row[15]) if row[15] is not None else None,
+        strategy=Strategy(decision.strategy) if decision.strategy is not None else None,
+        strategy_source=StrategySource(decision.strategy_source) if decision.strategy_source is not None else None,
+        sent=tuple(orjson.loads(row[-1])) if row[-1] is not None else None,
     )
 
 
@@ -100,6 +114,27 @@ def conflict_from(row: Row) -> Conflict:
         strategy=Strategy(conflict.strategy) if conflict.strategy is not None else None,
         resolved_data=orjson.loads(row[-3]) if row[-3] is not None else None,
     )
+
+
+def client_from(row: Row) -> ClientRecord:
+    user_id, client_id, device, cursor, last_sync_time, asked, followed = row
+    return ClientRecord(
+        user_id,
+        client_id,
+        orjson.loads(device),
+        cursor,
+        last_sync_time,
+        _filter_from(orjson.loads(asked)) if asked is not None else None,
+        _followed_from(orjson.loads(followed)) if followed is not None else None,
+    )
+
+
+def _followed_from(parsed: list[Any]) -> Followed:
+    return Followed(_filter_from(parsed[0]), *parsed[1:])
+
+
+def _filter_from(parsed: list[Any]) -> Filter:
+    return Filter(*(tuple(names) if names is not None else None for names in parsed))
 
 
 def membership_from(row: Row) -> Membership:

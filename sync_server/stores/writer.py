@@ -22,6 +22,7 @@ from sync_server.records import (
 from sync_server.stores.reader import Reader
 from sync_server.stores.rows import (
     CHANGE_COLUMNS,
+    CLIENT_COLUMNS,
     CONFLICT_COLUMNS,
     DECISION_COLUMNS,
     ENTITY_COLUMNS,
@@ -43,7 +44,9 @@ ENTITY_UPDATE = " ON CONFLICT (entity_type, entity_id) DO UPDATE SET " + ", ".jo
     f"{name} = excluded.{name}" for name in ("version", "data", "deleted", "updated_at", "modified_by", "seq")
 )
 """What an entity never changes is left out: a row that is replaced moves its entry in the index of creation as well."""
-_PLAIN_DECISION_COLUMNS = ", ".join((*Decision._fields[:12], "retry_count", "created_at"))
+_NOTHING = (None,) * 5
+"""Of a verdict without a conflict, an error or a body, what stands in their columns."""
+_PLAIN_DECISION_COLUMNS = ", ".join((*Decision._fields[:12], "retry_count", "created_at", "base_version"))
 
 
 class Writer(Reader):
@@ -122,12 +125,12 @@ class Writer(Reader):
                 *decision[:5], str(decision.operation_type), *decision[6:8], str(decision.verdict),
                 str(decision.rule), decision.version, seq,
             )  # fmt: skip
-            if decision.conflict_id is None and decision.error_code is None and decision.body is None:
-                plain.append((*row, decision.retry_count, decision.created_at))
+            if decision[12:17] == _NOTHING and decision.strategy is None:
+                plain.append((*row, decision.retry_count, decision.created_at, decision.base_version))
             else:
                 code = decision.error_code.value if decision.error_code is not None else None
                 details = dump(decision.details) if decision.details else None
-                others.append((*row, decision.conflict_id, code, decision.error, details, *decision[16:]))
+                others.append((*row, decision.conflict_id, code, decision.error, details, *_context_row(decision)))
         self._insert("operations", _PLAIN_DECISION_COLUMNS, plain, verb="INSERT OR REPLACE")
         self._insert("operations", DECISION_COLUMNS, others, verb="INSERT OR REPLACE")
 
@@ -159,8 +162,8 @@ class Writer(Reader):
         self._insert("conflicts", CONFLICT_COLUMNS, rows, verb="INSERT OR REPLACE")
 
     def save_clients(self, records: Iterable[ClientRecord]) -> None:
-        rows = [(*record[:2], dump(record.device), *record[3:]) for record in records]
-        self._insert("clients", "user_id, client_id, device, cursor, last_sync_time", rows, verb="INSERT OR REPLACE")
+        rows = [_client_row(record) for record in records]
+        self._insert("clients", CLIENT_COLUMNS, rows, verb="INSERT OR REPLACE")
 
     # --- users and spaces ------------------------------------------------------------------------------------------
 
@@ -248,6 +251,23 @@ class Writer(Reader):
 @lru_cache(maxsize=512)
 def _insert_sql(verb: str, table: str, columns: str, width: int, count: int) -> str:
     return f"{verb} INTO {table} ({columns}) VALUES {marks(width, count)}"
+
+
+def _context_row(decision: Decision) -> tuple[Any, ...]:
+    """Of a verdict that says more than most, the columns from `body` on."""
+    strategy, source, sent = decision[21:]
+    names = (name.value if name is not None else None for name in (strategy, source))
+    return (*decision[16:21], *names, _dumped(sent))
+
+
+def _client_row(record: ClientRecord) -> tuple[Any, ...]:
+    asked, followed = record.asked, record.followed
+    shown = (list(asked) if asked is not None else None, [[*followed.wanted], *followed[1:]] if followed else None)
+    return (*record[:2], dump(record.device), *record[3:5], *map(_dumped, shown))
+
+
+def _dumped(value: Any) -> str | None:
+    return dump(value) if value is not None else None
 
 
 def _conflict_row(conflict: Conflict) -> tuple[Any, ...]:

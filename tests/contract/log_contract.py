@@ -7,9 +7,11 @@ import pytest
 from sync_server.records import (
     DecisionKey,
     EntityKey,
+    Step,
 )
 from sync_server.stores.log_reader import SpaceScan
 from sync_server.stores.sql import Store
+from sync_server.stores.writer import dump
 from sync_server.types import OperationType, Verdict
 from tests.contract.builders import (
     HOME,
@@ -17,6 +19,7 @@ from tests.contract.builders import (
     append,
     break_off,
     change,
+    commit,
     conflict,
     decision,
     entity,
@@ -208,6 +211,23 @@ class LogContract:
             (told,) = reader.revoked(HOME, after=0, revoked_at=2, limit=10)
         assert (told.update.version, told.update.modified_at, told.update.modified_by) == (0, 500, "9")
         assert told.update.seq == 2
+
+    def test_walks_down_the_changes_of_an_entity(self, log: Store) -> None:
+        with log.write() as writer:
+            previous = dump({"title": ["x"], "tags": []})
+            commit(
+                writer, change(0, "a"), change(0, "b"), *(change(0, "a", version=v, previous=previous) for v in (2, 3))
+            )
+            steps = writer.steps(4, above=0, limit=9)
+            assert [(one.version, one.seq) for one in steps] == [(3, 4), (2, 3), (1, 1)]
+            assert steps[0]._replace(modified_at=0, operation_id="") == Step(
+                3, 4, OperationType.UPDATE, ("title", "tags"), "created", 0, "1", "desktop", ""
+            )
+            assert [one.version for one in writer.steps(4, above=1, limit=9)] == [3, 2]
+            assert [one.version for one in writer.steps(4, above=0, limit=2)] == [3, 2]
+            assert [one.version for one in writer.steps(3, above=0, limit=9)] == [2, 1]
+            writer.trim_changes(until=1, limit=9)
+            assert [one.version for one in writer.steps(4, above=0, limit=9)] == [3, 2]
 
     @pytest.mark.parametrize(("moment", "position"), [(0, 0), (100, 0), (101, 1), (250, 2), (300, 2), (10_000, 5)])
     def test_finds_the_position_before_a_moment(self, log: Store, moment: int, position: int) -> None:

@@ -11,6 +11,8 @@ from sync_server.records import (
     ClientRecord,
     DecisionKey,
     EntityKey,
+    Filter,
+    Followed,
     Membership,
     Receipt,
     Space,
@@ -19,7 +21,7 @@ from sync_server.stores.reader import OperationFilter
 from sync_server.stores.sql import Store
 from sync_server.stores.statements import MAX_VARIABLES
 from sync_server.stores.writer import dump
-from sync_server.types import OperationType, Role, Strategy, SyncStatus, Verdict
+from sync_server.types import OperationType, Role, Strategy, StrategySource, SyncStatus, Verdict
 from tests.contract.builders import (
     HOME,
     NOTE,
@@ -217,6 +219,39 @@ class RecordsContract:
             assert writer.decisions([one.key for one in kept]) == {one.key: one for one in kept}
             assert writer.decisions([DecisionKey("1", "desktop", "c")]) == {}
 
+    def test_keeps_what_explains_a_verdict(self, store: Store) -> None:
+        context = {"strategy": Strategy.MERGE, "strategy_source": StrategySource.REQUEST, "sent": ("title", "tags")}
+        kept = [
+            decision("plain", base_version=0),
+            decision("none", base_version=None),
+            decision("met", base_version=1, **context),
+            rejected("no", base_version=7, place=3),
+            decision("parked", verdict=Verdict.CONFLICT, conflict_id="c", body="{}", base_version=1, **context),
+            decision("nothing", base_version=1, **{**context, "sent": ()}),
+        ]
+        with store.write() as writer:
+            save_decisions(writer, *kept)
+            assert writer.decisions([one.key for one in kept]) == {one.key: one for one in kept}
+
+    def test_finds_verdicts_by_name_whoever_sent_them(self, store: Store) -> None:
+        with store.write() as writer:
+            save_decisions(
+                writer,
+                decision("a", user_id="2", client_id=""),
+                decision("a"),
+                decision("a", client_id="b"),
+                decision("b"),
+            )
+            found = [
+                [(one.user_id, one.client_id) for one in writer.operations_named("a", limit=9, **named)]
+                for named in (
+                    {"user_id": None, "client_id": None}, {"user_id": "1", "client_id": None},
+                    {"user_id": None, "client_id": "b"}, {"user_id": "2", "client_id": "b"},
+                )
+            ]  # fmt: skip
+            assert len(writer.operations_named("a", user_id=None, client_id=None, limit=2)) == 2
+        assert found == [[("1", "b"), ("1", "desktop"), ("2", "")], [("1", "b"), ("1", "desktop")], [("1", "b")], []]
+
     def test_replaces_a_verdict_that_a_retry_changed(self, store: Store) -> None:
         with store.write() as writer:
             save_decisions(writer, rejected("a"))
@@ -284,6 +319,26 @@ class RecordsContract:
             crowd = [HOME, *(f"s{number}" for number in range(2 * MAX_VARIABLES))]
             assert writer.conflicts_page(crowd, is_open=None, offset=0, limit=9)[1] == 2
         assert (len(everything), total) == (2, 3)
+
+    def test_finds_all_conflicts_of_an_operation(self, store: Store) -> None:
+        kept = [conflict("b"), conflict("a"), conflict("c", operation_id="else"), conflict("d", created_at=6)]
+        with store.write() as writer:
+            writer.save_conflicts([*kept, conflict("e", client_id="phone"), conflict("f", space_id="s")])
+            assert [one.conflict_id for one in writer.conflicts_of(kept[0])] == ["b", "a"]
+            assert writer.conflicts_of(kept[1]) == [kept[1], kept[0]]
+
+    def test_remembers_what_a_client_follows(self, store: Store) -> None:
+        narrow = Filter(("s", "t"), ("note",))
+        kept = [
+            ClientRecord("1", "new", {}, "c", 7, Filter(), Followed(Filter(), False)),
+            ClientRecord("1", "left", {}, None, None, narrow, Followed(narrow, True, "e1", 3, 9, 11)),
+            ClientRecord("2", "left", {}, None, None, Filter((), None)),
+        ]
+        with store.write() as writer:
+            writer.save_clients(kept)
+            assert [writer.client(one.user_id, one.client_id) for one in kept] == kept
+            assert writer.clients_named("left", limit=9) == kept[1:]
+            assert writer.clients_named("left", limit=1) == kept[1:2]
 
     def test_remembers_clients(self, store: Store) -> None:
         with store.write() as writer:

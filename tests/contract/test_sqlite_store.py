@@ -19,12 +19,12 @@ from sqlalchemy import Engine
 from schema.tables import metadata
 from sync_server.errors import ConfigurationError
 from sync_server.fingerprints import checksum_of
-from sync_server.records import EntityKey
+from sync_server.records import ClientRecord, EntityKey
 from sync_server.stores.engine import open_engine
 from sync_server.stores.migrations import _config, migrate
-from sync_server.stores.opening import locked_engine
+from sync_server.stores.opening import locked_engine, opened_store, reading_store
 from sync_server.stores.sql import Store, StoreError
-from sync_server.types import EntityId, EntityType
+from sync_server.types import ClientId, EntityId, EntityType, Millis, OperationId, UserId
 from tests.contract.builders import append, change
 from tests.contract.log_contract import LogContract
 from tests.contract.records_contract import RecordsContract
@@ -127,6 +127,23 @@ class TestMigrations:
                 assert receipt.checksum == checksum_of(reader.live_versions(space_id))
         assert [(one.seq, one.live_count) for one in map(found.get, ["u-1", "s", "empty"])] == [(9, 2), (5, 1), (0, 0)]
 
+    def test_keep_the_verdicts_and_clients_of_an_older_database(self, engine: Engine) -> None:
+        config = _config()
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0002")
+            connection.exec_driver_sql(
+                "INSERT INTO operations VALUES ('1', 'c', 'op', x'00', 's', 'update', 'note', 'a', 'applied', "
+                "'same_version', 2, 2, NULL, NULL, NULL, NULL, NULL, 0, 1, 0)"
+            )
+            connection.exec_driver_sql("INSERT INTO clients VALUES ('1', 'c', '{}', 'cursor', 7)")
+        migrate(engine)
+        with Store(engine).read() as reader:
+            (kept,) = reader.decisions_named(UserId("1"), OperationId("op"))
+            known = reader.client(UserId("1"), "c")
+        assert (kept.version, kept.base_version, kept.strategy, kept.sent) == (2, None, None, None)
+        assert known == ClientRecord(UserId("1"), ClientId("c"), {}, "cursor", Millis(7), None, None)
+
     def test_refuse_a_database_that_is_newer_than_the_code(self, engine: Engine) -> None:
         migrate(engine)
         with engine.begin() as connection:
@@ -189,6 +206,54 @@ class TestMigrations:
         engine.dispose()
         assert killed.returncode == -signal.SIGKILL
         assert left == 0
+
+
+class TestAReadingStore:
+    def test_reads_beside_a_server(self, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path / 'sync.db'}"
+        with opened_store(tmp_path, url) as store:
+            with store.write() as writer:
+                writer.save_user("1", 10)
+            with reading_store(url) as other, other.read() as reader:
+                assert reader.has_user("1")
+                with store.write() as writer:
+                    writer.save_user("2", 10)
+                assert not reader.has_user("2")
+
+    def test_cannot_write(self, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path / 'sync.db'}"
+        with opened_store(tmp_path, url):
+            pass
+        before = (tmp_path / "sync.db").read_bytes()
+        with reading_store(url) as store:
+            with store.read() as reader:
+                assert not reader.has_user("1")
+            with pytest.raises(StoreError, match="readonly"), store.write() as writer:
+                writer.save_user("1", 10)
+        assert (tmp_path / "sync.db").read_bytes() == before
+
+    def test_needs_a_database(self, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path / 'none' / 'sync.db'}"
+        with pytest.raises(ConfigurationError, match="there is no database"), reading_store(url):
+            pass
+        assert not (tmp_path / "none").exists()
+
+    def test_needs_the_schema_of_the_code(self, tmp_path: Path) -> None:
+        engine = open_engine(f"sqlite:///{tmp_path / 'sync.db'}")
+        for revision, message in (("0001", "older than this program"), ("9999", "newer than this server")):
+            migrate(engine)
+            with engine.begin() as connection:
+                connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+            with pytest.raises(ConfigurationError, match=message), reading_store(str(engine.url)):
+                pass
+            with engine.begin() as connection:
+                connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
+        engine.dispose()
+
+    def test_says_in_one_line_what_is_no_database(self, tmp_path: Path) -> None:
+        (tmp_path / "sync.db").write_text("this is a text" * 100)
+        with pytest.raises(ConfigurationError, match="cannot be read"), reading_store(f"sqlite:///{tmp_path}/sync.db"):
+            pass
 
 
 def _write_much(store: Store) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from sync_server import clients
-from sync_server.types import ClientId, Millis, UserId
+from sync_server.records import ClientRecord, Filter, Followed
+from sync_server.types import ClientId, Millis, Seq, UserId
 from tests.harness import running_server
 
 USER, PHONE = UserId("1"), ClientId("phone")
@@ -16,7 +17,7 @@ class TestADevice:
         async with running_server(tmp_path) as server, server.client():
             await server.services.clients.introduced(USER, PHONE, {"platform": "ios"})
         async with running_server(tmp_path) as server, server.client():
-            await server.services.clients.synced(USER, PHONE, cursor="c", at=Millis(1))
+            await server.services.clients.synced(USER, PHONE, cursor="c", at=Millis(1), asked=Filter())
             known = await server.services.clients.record(USER, PHONE)
         assert known is not None
         assert known.device == {"platform": "ios"}
@@ -31,3 +32,43 @@ class TestADevice:
             assert known.ids_of(USER) == [PHONE]
             await known.introduced(UserId("2"), PHONE, {})
             assert known.ids_of(USER) == []
+
+
+class TestWhatAClientFollows:
+    async def test_is_written_when_it_changes_and_when_it_ends(self, tmp_path: Path) -> None:
+        wide, narrow = Filter(), Filter(entity_types=("note",))
+        async with running_server(tmp_path) as server, server.client():
+            known = server.services.clients
+            await known.introduced(USER, PHONE, {"platform": "ios"})
+            written = []
+            for followed in (
+                Followed(wide, is_resumed=False),
+                Followed(wide, is_resumed=True),
+                Followed(narrow, is_resumed=True),
+                Followed(narrow, True, "e1", Seq(1), Seq(2), Millis(3)),
+                Followed(narrow, is_resumed=True),
+            ):
+                await known.flush()
+                known.follows(USER, PHONE, followed)
+                written.append((USER, PHONE) in known._dirty)
+            record = await known.record(USER, PHONE)
+        assert written == [True, False, True, True, False]
+        assert record is not None
+        assert (record.device, record.followed) == ({"platform": "ios"}, Followed(narrow, is_resumed=True))
+
+    async def test_is_not_remembered_of_who_was_forgotten(self, tmp_path: Path) -> None:
+        async with running_server(tmp_path) as server, server.client():
+            server.services.clients.follows(USER, PHONE, Followed(Filter(), is_resumed=False))
+            assert await server.services.clients.record(USER, PHONE) is None
+
+    async def test_leaves_the_rest_as_it_is(self, tmp_path: Path) -> None:
+        async with running_server(tmp_path) as server, server.client():
+            known = server.services.clients
+            await known.introduced(USER, PHONE, {"platform": "ios"})
+            known.follows(USER, PHONE, Followed(Filter(), is_resumed=True))
+            await known.synced(USER, PHONE, cursor="c", at=Millis(1), asked=Filter(("s",)))
+            await known.introduced(USER, PHONE, {"platform": "android"})
+            record = await known.record(USER, PHONE)
+        assert record == ClientRecord(
+            USER, PHONE, {"platform": "android"}, "c", Millis(1), Filter(("s",)), Followed(Filter(), is_resumed=True)
+        )

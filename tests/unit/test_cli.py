@@ -63,7 +63,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", [(), ("serve",), ("token",), ("migrate",), ("config",)])
+    @pytest.mark.parametrize(
+        "command",
+        [
+            (), ("serve",), ("token",), ("migrate",), ("config",), ("explain",), ("explain", "op"),
+            ("explain", "entity"),
+        ],
+    )  # fmt: skip
     def test_of_each_command_can_be_asked_for(self, run: Run, command: tuple[str, ...]) -> None:
         result = run(*command, "--help")
 
