@@ -91,12 +91,12 @@ def whole(value: Any) -> Any:
 def excused(case: Any, response: Any) -> list[Any]:
     """The checks that do not mean this reply."""
     body = response.json() if response.headers["content-type"] == ["application/json"] else {}
-    found = []
+    found = [positive_data_acceptance, negative_data_rejection] if response.status_code == 413 else []
     if response.status_code == 400 and "in" not in body["details"]:
         found.append(positive_data_acceptance)  # a rule between values, such as who gave a cursor out
     if case.path == "/api/sync/sync" and has_refused_operation(body):
         found.append(negative_data_rejection)  # an operation is refused alone, in a reply that succeeds
-    if [""] in case.query.values():
+    if any(case.query.get(name) in ("", [""]) for name in ("space_ids", "entity_types")):
         found.append(negative_data_rejection)  # a list of one empty name is written as an empty list is
     if case.path == "/api/sync/events":
         found.append(response_schema_conformance)  # OpenAPI 3.1 has no words for the events of a stream
@@ -128,14 +128,14 @@ def hold_chains(process: ServerProcess, chains: int, links: int) -> None:
 
 class TestARequest:
     @SCHEMA.parametrize()
-    @settings(max_examples=20)
+    @settings(max_examples=10)
     def test_is_answered_as_the_document_says(self, case: Any, process: ServerProcess) -> None:
         keep(case, process)
 
 
 class TestAChainOfRequests:
     def test_is_answered_as_the_document_says(self, process: ServerProcess) -> None:
-        hold_chains(process, chains=40, links=8)
+        hold_chains(process, chains=25, links=8)
 
 
 @pytest.mark.soak
