@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NODE_MODULES := tests/docs/asyncapi/node_modules
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV_PIP_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
@@ -34,8 +35,13 @@ lint: $(VENV)/test.stamp ## Style, types, import rules and spelling
 	$(BIN)/codespell
 
 .PHONY: pytest
-pytest: $(VENV)/test.stamp ## The tests alone
+pytest: $(VENV)/test.stamp $(if $(shell command -v npm),$(NODE_MODULES)/made.stamp) ## The tests alone
 	$(BIN)/python -m pytest
+
+.PHONY: soak
+soak: $(VENV)/test.stamp ## The long tests, half an hour or more; prints the figures of docs/reliability.md
+	$(PIP) install "atheris>=3.0,<4" || echo "atheris has no wheel for this machine: its tests are skipped"
+	$(BIN)/python -m pytest -m soak -n0 tests
 
 .PHONY: format
 format: $(VENV)/test.stamp ## Write the style instead of checking it
@@ -59,7 +65,7 @@ lock: $(VENV)/test.stamp ## Resolve the lock files again from pyproject.toml
 
 .PHONY: clean
 clean: ## Remove the virtual environment; data/ stays
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(NODE_MODULES)
 
 $(VENV)/made.stamp:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed: install Python 3.11 or newer, or set PYTHON=/path/to/it" >&2; exit 1; }
@@ -81,3 +87,8 @@ $(VENV)/test.stamp: $(VENV)/made.stamp requirements-dev.lock pyproject.toml clie
 	$(PIP) install --require-hashes -r requirements-dev.lock
 	$(PIP) install --no-deps --no-build-isolation --editable . --editable clients/python
 	@touch $@ $(VENV)/serve.stamp
+
+# One test asks AsyncAPI's own parser; without npm it is skipped.
+$(NODE_MODULES)/made.stamp: tests/docs/asyncapi/package-lock.json
+	cd tests/docs/asyncapi && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@

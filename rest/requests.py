@@ -41,9 +41,9 @@ def _seconds(text: object) -> object:
 
 
 def _listed(value: object) -> object:
-    """`a,b` or a name that is repeated."""
+    """`a,b` or a name that is repeated; an empty text is an empty list."""
     texts = value if isinstance(value, list) else [value]
-    return [part for text in texts for part in (text.split(",") if isinstance(text, str) else [text]) if part != ""]
+    return [part for text in texts if text != "" for part in (text.split(",") if isinstance(text, str) else [text])]
 
 
 Number = BeforeValidator(_number)

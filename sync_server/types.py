@@ -1,6 +1,6 @@
 """Identifiers, enums and small values that every other module speaks in. Nothing here imports the project."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NewType
@@ -131,13 +131,13 @@ def format_time(at: Millis) -> str:
     >>> format_time(Millis(1704880800000)), format_time(Millis(1704880800120))
     ('2024-01-10T10:00:00Z', '2024-01-10T10:00:00.120Z')
     """
-    moment = datetime.fromtimestamp(at / 1000, UTC)
+    moment = _EPOCH + at * _MILLISECOND
     precision = "milliseconds" if at % 1000 else "seconds"
     return moment.isoformat(timespec=precision)[:-6] + "Z"
 
 
 def parse_time(text: str) -> Millis:
-    """Milliseconds of an RFC 3339 or ISO 8601 text; without an offset it is taken as UTC.
+    """Whole milliseconds of an RFC 3339 or ISO 8601 text; without an offset it is taken as UTC.
 
     Raises:
         ValueError: the text is no moment between the years 1 and 9999.
@@ -150,4 +150,8 @@ def parse_time(text: str) -> Millis:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError as error:  # its offset takes it out of those years
         raise ValueError(text) from error
-    return Millis(round(moment.timestamp() * 1000))
+    return Millis((moment - _EPOCH) // _MILLISECOND)  # never up, which could lead into the year 10000
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)

@@ -82,9 +82,17 @@ def _counter(base: object, server: object, client: object) -> object:
         return server if equal(server, client) or equal(client, base) else IN_CONFLICT
     try:
         total = now + (wanted - before)
-        return total if isfinite(total) else IN_CONFLICT
+        return total if _can_be_written(total) else IN_CONFLICT
     except OverflowError:
         return IN_CONFLICT
+
+
+def _can_be_written(total: float) -> bool:
+    """Whether the codecs have a number for it: two clients can count past what either could send."""
+    return _LEAST <= total <= _MOST if isinstance(total, int) else isfinite(total)
+
+
+_LEAST, _MOST = -(2**63), 2**64 - 1
 
 
 def _number(value: object) -> int | float | None:

@@ -1,8 +1,15 @@
 """The AsyncAPI document describes the protocol that is spoken."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
 
 import orjson
+import pytest
 
 from rest.asyncapi import asyncapi_document
 from sync_server.protocol.client_messages import CLIENT_MESSAGES
@@ -10,6 +17,25 @@ from sync_server.protocol.codec import CODECS
 from sync_server.protocol.server_messages import SERVER_MESSAGES
 from sync_server.protocol.versions import PROTOCOL_VERSION
 from sync_server.types import Json
+
+PARSER = Path(__file__).parent / "asyncapi"
+NODE = shutil.which("node")
+HAS_PARSER = NODE is not None and (PARSER / "node_modules" / "@asyncapi").exists()
+INFORMATION = 2
+"""Severity of a remark that is neither an error nor a warning."""
+
+
+def parsed(document: Json) -> Any:
+    """What the reference parser says of a document."""
+    assert HAS_PARSER, "node is missing, or `npm ci` in tests/docs/asyncapi"
+    run = subprocess.run(
+        [str(NODE), str(PARSER / "validate.cjs")],
+        input=orjson.dumps(document),
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    return json.loads(run.stdout)
 
 
 def resolve(document: Json, ref: str) -> Json:
@@ -51,3 +77,21 @@ class TestTheDocument:
 
     def test_has_the_version_of_the_wire(self) -> None:
         assert asyncapi_document()["info"]["version"] == PROTOCOL_VERSION
+
+
+@pytest.mark.node
+@pytest.mark.skipif(
+    not HAS_PARSER and "NODE_IS_REQUIRED" not in os.environ,
+    reason="needs node, and `npm ci` in tests/docs/asyncapi, which `make test` does where there is npm",
+)
+class TestTheReferenceParser:
+    def test_finds_nothing_wrong(self) -> None:
+        result = parsed(asyncapi_document())
+        assert [one for one in result["diagnostics"] if one["severity"] < INFORMATION] == []
+        assert result["is_valid"]
+        assert set(result["messages"]) == set(asyncapi_document()["components"]["messages"])
+
+    def test_notices_what_is_wrong(self) -> None:
+        document = asyncapi_document()
+        document["operations"]["send"]["action"] = "shout"
+        assert not parsed(document)["is_valid"]

@@ -51,6 +51,11 @@ class TestErrors:
         async with rest_client(server) as api:
             failed(await api.request(method, path), status, code)
 
+    async def test_of_a_method_name_all_that_the_path_takes(self, server: RunningServer) -> None:
+        async with rest_client(server) as api:
+            reply = await api.patch("/api/sync/spaces")
+        assert set(reply.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+
     @pytest.mark.parametrize(
         "body", [b"", b"{", b"[]", b'"text"', b"\xff\xfe", b'{"a":' * 100 + b"1" + b"}" * 100, b'{"a": NaN}']
     )

@@ -12,6 +12,8 @@ from sync_server.conflict.model import Attempt, Revision, Surroundings
 from sync_server.conflict.resolve import resolve
 from sync_server.conflict.text import merge_text
 from sync_server.conflict.values import ABSENT, canonical_text, equal, fingerprint
+from sync_server.protocol.codec import JSON as WIRE
+from sync_server.protocol.codec import MSGPACK
 from sync_server.records import Entity, EntityKey
 from sync_server.types import OperationType, Strategy, Verdict
 from tests.unit.conflict.builders import ALONE, CARD, SPECS, a_conflict, an_entity, an_update, decided
@@ -22,7 +24,7 @@ LAW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 WORDS = st.sampled_from(["", "a", "b", "ab cd", "one\ntwo\n", "one\nTWO\n", "字文"])
 LISTS = st.lists(WORDS.filter(bool), max_size=4)
 IDS = st.sampled_from([None, 1, 2, 3, "x"])
-NUMBERS = st.integers(-3, 3)
+NUMBERS = st.integers(-3, 3) | st.sampled_from([2**64 - 1, 2**62, -(2**63)])
 CLIENTS = st.sampled_from(["phone", "tablet", "desk"])
 FIELDS = {
     "card": {
@@ -110,6 +112,8 @@ class TestDeciding:
             assert outcome.data is None
         if outcome.data is None and entity is not None and outcome.refusal is None:
             assert outcome.deleted == entity.deleted
+        if outcome.data is not None:
+            assert all(codec.encode(outcome.data) for codec in (WIRE, MSGPACK))
         if outcome.data is not None and not outcome.deleted:
             kept = {n: v for n, v in attempt.fields.items() if equal(outcome.data.get(n, ABSENT), v)}
             assert kept | outcome.submitted == attempt.fields

@@ -77,6 +77,11 @@ def _check_numbers(name: str, value: Any) -> None:
                 _check_numbers(name, one)
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written: half of a surrogate pair cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def checked_choice(field: str, value: object, choices: Sequence[str]) -> str:
     if value not in choices:
         raise InvalidInputError(field, f"must be one of {', '.join(choices)} and is {value!r}")
@@ -111,7 +116,7 @@ def user_named_by(token: object) -> str | None:
         return None
     try:
         claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, RecursionError, msgspec.MsgspecError):
         return None
     subject = claims.get("sub") if isinstance(claims, dict) else None
     return subject if isinstance(subject, str) else None
@@ -134,6 +139,8 @@ def checked_query(entity_type: str, where: Mapping[str, Scalar], *, order_by: st
         _check_name(name)
         if not isinstance(value, (str, int, float, bool, type(None))):
             raise InvalidInputError(name, "must be compared with text, a number, a boolean or None")
+        if isinstance(value, str) and not _is_unicode(value):
+            raise InvalidInputError(name, "must be compared with valid Unicode")
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
             raise InvalidInputError(name, "must be compared with a number of 64 bits")
         _check_numbers(name, value)

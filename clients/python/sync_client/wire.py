@@ -39,7 +39,7 @@ LEAST_BYTES = 16_384
 LONGEST_WAIT_S = 3_600.0
 LONGEST_NAME = 128
 
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError)
+UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError)
 """What reading bytes may raise; the last, what JSON has no way to say."""
 
 _OPERATION_TYPES = {kind.value: kind for kind in OperationType}
@@ -306,9 +306,12 @@ def _echoed(text: str | None) -> str | None:
 def _entity_text(codec: Codec, raw: Raw) -> str | None:
     """
     Raises:
-        UnreadableFrameError: it is no entity.
+        UnreadableFrameError: it is no entity, or no text: what was not looked into was not checked either.
     """
-    text = codec.text(raw)
+    try:
+        text = codec.text(raw)
+    except UNREADABLE as error:
+        raise UnreadableFrameError(str(error)) from None
     if text is not None and not text.startswith("{"):
         raise UnreadableFrameError("an entity is no object")
     return text

@@ -29,6 +29,11 @@ class TestCounter:
     def test_of_what_cannot_be_added_is_in_conflict(self, client):
         assert merge_field(Merge.COUNTER, 0, 10**308 * 2, client) is IN_CONFLICT
 
+    @pytest.mark.parametrize(("base", "side"), [(0, 2**63), (0, -(2**62) - 1), (0, 2**64 - 1)])
+    def test_past_what_can_be_written_is_in_conflict(self, base, side):
+        merged = merge_field(Merge.COUNTER, base, side, side)
+        assert merged is IN_CONFLICT
+
 
 class TestMaximum:
     @pytest.mark.parametrize(("server", "client", "merged"), [(3, 5, 5), (5, 3, 5), ("2026-02", "2026-01", "2026-02")])
