@@ -37,6 +37,10 @@ lint: $(VENV)/test.stamp ## Style, types, import rules and spelling
 pytest: $(VENV)/test.stamp ## The tests alone
 	$(BIN)/python -m pytest
 
+.PHONY: soak
+soak: $(VENV)/test.stamp ## The long tests, half an hour or more; prints the figures of docs/reliability.md
+	$(BIN)/python -m pytest -m soak -n0 tests
+
 .PHONY: format
 format: $(VENV)/test.stamp ## Write the style instead of checking it
 	$(BIN)/ruff check --fix
