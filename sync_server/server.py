@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from sync_server import metrics
 from sync_server.app import create_app
 from sync_server.clock import monotonic_s
 from sync_server.config import Settings
@@ -101,6 +102,8 @@ class SyncWebSocketProtocol(WebSocketsSansIOProtocol):
         if now - self._counted_since_s >= HIDDEN_FRAMES_WINDOW_S:
             self._hidden_frames, self._counted_since_s = 1, now
             return True
+        metrics.CLOSES.labels(str(int(CloseCode.RATE_LIMITED))).inc()
+        _log.info("connection_closing", code=int(CloseCode.RATE_LIMITED), reason="too many frames")
         self.conn.fail(CloseCode.RATE_LIMITED, "too many frames")
         self.handle_parser_exception()
         return False
