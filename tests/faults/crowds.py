@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from bench.peers import SECRET, Peer, Poll, masked
@@ -19,7 +19,14 @@ async def serving_a_team(data_dir: Path, members: int, **environment: str) -> As
     """A server process whose users 0, 1, … are editors of one space."""
     async with running_server(data_dir) as server:
         await server.share(TEAM, **{f"_{number}": "editor" for number in range(members)})
-    with server_process(data_dir, SYNC_AUTH_SECRET=SECRET, **{**MANY, **environment}) as process:
+    with crowd_process(data_dir, **environment) as process:
+        yield process
+
+
+@contextmanager
+def crowd_process(data_dir: Path, **environment: str) -> Iterator[ServerProcess]:
+    """A server process that knows the tokens of these clients, with no limits in their way."""
+    with server_process(data_dir, **{**MANY, "SYNC_AUTH_SECRET": SECRET, **environment}) as process:
         yield process
 
 
