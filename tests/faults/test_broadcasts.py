@@ -107,9 +107,7 @@ class TestManySpaces:
             follow = partial(audience.follow, writer, frames, each=1, per_s=per_s, expected=changes)
             lags_ms, used = await _watching(process, asyncio.create_task(asyncio.to_thread(follow)))
             _close([*peers, writer])
-        tell(
-            f"{len(spaces):,} spaces with one follower each, {per_s} changes/s: {audience.counted:,} of {changes:,} told"
-        )
+        tell(f"{len(spaces):,} spaces of one follower, {per_s} changes/s: {audience.counted:,} of {changes:,} told")
         tell(f"write to socket {spread(audience.took_ms)}; loop's lag {spread(lags_ms)}; processor {used:.0%}")
         assert audience.counted == changes
 
