@@ -1,25 +1,19 @@
-"""Figures that a test tells: printed after the run, never asserted in it."""
+"""Figures that a test tells: printed at once in a soak, never asserted."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Add a line to the figures at the end of the run."""
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Print a line of figures, if this is `make soak`."""
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    is_soak = reporter is not None and request.config.option.markexpr == "soak"
 
     def told(line: str) -> None:
-        record_property("figure", f"{request.node.name}: {line}")
+        if is_soak:
+            reporter.ensure_newline()
+            reporter.write_line(f"{request.node.name}: {line}")
 
     return told
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    lines = [value for report in reports for name, value in getattr(report, "user_properties", []) if name == "figure"]
-    if lines and terminalreporter.config.option.markexpr == "soak":
-        terminalreporter.section("figures")
-        for line in dict.fromkeys(lines):
-            terminalreporter.write_line(line)

@@ -50,7 +50,7 @@ def cpu_s(pid: int) -> float:
 async def metric(process: ServerProcess, name: str) -> float:
     """The sum of a metric over its labels; `name` may go on with a label, as in `x_total{code="4100"`."""
     async with httpx.AsyncClient() as http:
-        text = (await http.get(f"http://127.0.0.1:{process.port}/metrics", timeout=10)).text
+        text = (await http.get(f"http://127.0.0.1:{process.port}/metrics", timeout=60)).text
     lines = re.findall(rf"^{re.escape(name)}[^ ]* (\S+)$", text, re.MULTILINE)
     return sum(float(line) for line in lines)
 
