@@ -19,7 +19,7 @@ DEFAULTS = {name: MANY[name] for name in ("SYNC_CONNECTS_PER_MINUTE",)}
 
 class TestAFlood:
     @pytest.mark.parametrize("kind", KINDS)
-    @pytest.mark.parametrize("pings", [50, pytest.param(1_000, marks=pytest.mark.soak)])
+    @pytest.mark.parametrize("pings", [50, pytest.param(500, marks=pytest.mark.soak)])
     async def test_is_closed_again_and_again_while_others_are_served(
         self, tmp_path: Path, kind: str, pings: int, tell: Callable[[str], None]
     ) -> None:
@@ -32,7 +32,7 @@ class TestAFlood:
                     if kind != "single bytes":  # a slow way to send a message that is allowed
                         await until_async(lambda: _was_closed(process), within_s=8)
         tell(f"{kind}: victim alone {spread(alone_ms)}; beside the flood {spread(beside_ms)}")
-        if pings >= 1_000:
+        if pings >= 500:
             assert sorted(beside_ms)[round(pings * 0.99) - 1] < 100
 
 
