@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+SOAK_S ?= 600
 BIN := $(VENV)/bin
 NODE_MODULES := tests/docs/asyncapi/node_modules
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -39,7 +40,8 @@ pytest: $(VENV)/test.stamp $(if $(shell command -v npm),$(NODE_MODULES)/made.sta
 	$(BIN)/python -m pytest
 
 .PHONY: soak
-soak: $(VENV)/test.stamp ## The long tests, half an hour or more; prints the figures of docs/reliability.md
+soak: $(VENV)/test.stamp ## Simulate for SOAK_S seconds, then run the long tests, half an hour or more
+	$(BIN)/python -m sync_server.testing --seconds $(SOAK_S)
 	$(PIP) install "atheris>=3.0,<4" || echo "atheris has no wheel for this machine: its tests are skipped"
 	$(BIN)/python -m pytest -m soak -n0 tests
 

@@ -108,6 +108,7 @@ class Connections:
             due = now + TICK_S
             if lag_s > TICK_S:
                 # what peers sent meanwhile is not read yet: their silence is ours
+                metrics.LOOP_BLOCKED_SECONDS.inc(lag_s)
                 _log.warning("event_loop_blocked", seconds=round(lag_s, 1))
                 continue
             for connection in tuple(self._open.values()):

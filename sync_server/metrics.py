@@ -32,6 +32,11 @@ LAGGING = Gauge(
 )
 REQUESTS = Counter("sync_http_requests", "HTTP requests, by route and status.", ["route", "status"], registry=REGISTRY)
 LOOP_LAG_SECONDS = Gauge("sync_loop_lag_seconds", "How late the event loop woke for its last tick.", registry=REGISTRY)
+LOOP_BLOCKED_SECONDS = Counter(
+    "sync_loop_blocked_seconds",
+    "Time in which the event loop was blocked, for more than a second each.",
+    registry=REGISTRY,
+)
 GC_PAUSE_SECONDS = Histogram(
     "sync_gc_pause_seconds",
     "Pauses of the garbage collector.",

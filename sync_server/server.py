@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import resource
 import socket
 from collections.abc import Callable
+from contextlib import suppress
+from math import inf
 from types import FrameType
 from typing import Any
 
@@ -14,6 +17,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from sync_server import metrics
 from sync_server.app import create_app
 from sync_server.clock import monotonic_s
 from sync_server.config import Settings
@@ -25,6 +29,9 @@ HEADER_DEADLINE_S = 10.0
 """How long a peer may take for the headers of a request; neither uvicorn nor httptools bounds it."""
 MAX_HEADER_BYTES = 65_536
 """How much may come before the headers of a request are complete."""
+RESERVED_DESCRIPTORS = 64
+"""File descriptors that are kept free of connections, for the database and for what answers those that are there."""
+_UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _HEADERS_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 RECEIVE_BUFFER_BYTES = 65_536
 """SO_RCVBUF: a small one keeps a peer that floods tiny frames from starving the others."""
@@ -95,13 +102,18 @@ class SyncWebSocketProtocol(WebSocketsSansIOProtocol):
         if now - self._counted_since_s >= HIDDEN_FRAMES_WINDOW_S:
             self._hidden_frames, self._counted_since_s = 1, now
             return True
+        metrics.CLOSES.labels(str(int(CloseCode.RATE_LIMITED))).inc()
+        _log.info("connection_closing", code=int(CloseCode.RATE_LIMITED), reason="too many frames")
         self.conn.fail(CloseCode.RATE_LIMITED, "too many frames")
         self.handle_parser_exception()
         return False
 
 
 class SyncHttpProtocol(HttpToolsProtocol):
-    """Closes who does not finish the headers of a request in time, or sends too many of them."""
+    """Closes who does not finish the headers of a request in time, or sends too many of them.
+
+    A connection for which there is no file descriptor left is answered with 503, whatever it wants.
+    """
 
     _deadline: asyncio.TimerHandle | None = None
     _awaits_headers = True
@@ -109,6 +121,10 @@ class SyncHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > _most_connections():
+            transport.write(_UNAVAILABLE)
+            transport.close()
+            return
         self._start_deadline()
 
     def data_received(self, data: bytes) -> None:
@@ -191,6 +207,7 @@ def serve(settings: Settings, secret: str | None, *, on_listening: Callable[[int
         OSError: it cannot listen there.
     """
     _refuse_unsafe_uvicorn()
+    _raise_descriptor_limit(settings.max_connections)
     with (
         listening_socket(settings.host, settings.port) as listener,
         opened_store(settings.data_dir, settings.effective_database_url) as store,
@@ -256,6 +273,20 @@ def listening_socket(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _raise_descriptor_limit(max_connections: int) -> None:
+    """Take as many file descriptors as the system allows: the usual 1,024 are fewer than the connections we offer."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems name a limit that they do not give
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if (most := _most_connections()) < max_connections:
+        _log.warning("few_descriptors", connections=most, max_connections=max_connections)
+
+
+def _most_connections() -> float:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return inf if soft == resource.RLIM_INFINITY else soft - RESERVED_DESCRIPTORS
 
 
 def _refuse_unsafe_uvicorn() -> None:

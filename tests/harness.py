@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -294,10 +295,19 @@ def delete(operation_id: str, entity_id: Any, before_version: int | None = None,
 
 
 class ServerProcess:
-    """The server as a process of its own, to be killed."""
+    """The server as a process of its own, to be killed.
 
-    def __init__(self, data_dir: Path, **environment: str) -> None:
+    Args:
+        program: what Python runs, with its arguments.
+
+    Attributes:
+        output: every line that it has written, also in earlier lives.
+    """
+
+    def __init__(self, data_dir: Path, *, program: Sequence[str] = ("run_server.py",), **environment: str) -> None:
         self.port = free_port()
+        self.output: list[str] = []
+        self._program = program
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("SYNC_")},
             "SYNC_DATA_DIR": str(data_dir),
@@ -305,7 +315,8 @@ class ServerProcess:
             "SYNC_AUTH_SECRET": SECRET,
             **environment,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
 
     @property
     def ws_url(self) -> str:
@@ -319,17 +330,18 @@ class ServerProcess:
     def start(self) -> Self:
         """Start and return once it accepts connections."""
         root = Path(__file__).parent.parent
-        command = [sys.executable, str(root / "run_server.py")]
         self._process = subprocess.Popen(
-            command, cwd=root, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        assert self._process.stdout is not None
-        lines = []
-        for line in self._process.stdout:
-            lines.append(line)
-            if b"ws://" in line:
-                return self
-        raise AssertionError(b"".join(lines).decode())
+            [sys.executable, *self._program], cwd=root, env=self._environment, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        settled = threading.Event()
+        # read until it ends: a full pipe would stop the server at its next line
+        self._reader = threading.Thread(target=self._read, args=(self._process, settled), daemon=True)
+        self._reader.start()
+        settled.wait(30)
+        if not any("ws://" in line for line in self.output) or self._process.poll() is not None:
+            raise AssertionError("".join(self.output))
+        return self
 
     def kill(self) -> None:
         """kill -9."""
@@ -339,18 +351,34 @@ class ServerProcess:
         """SIGTERM; returns the exit status."""
         return self._stop(signal.SIGTERM)
 
+    def wait(self) -> int:
+        """The exit status, once it has ended by itself."""
+        assert self._process is not None
+        assert self._reader is not None
+        status = self._process.wait(timeout=30)
+        self._reader.join()
+        return status
+
     def _stop(self, number: signal.Signals) -> int:
         assert self._process is not None
         self._process.send_signal(number)
-        assert self._process.stdout is not None
-        self._process.stdout.read()
-        self._process.stdout.close()
-        return self._process.wait(timeout=30)
+        return self.wait()
+
+    def _read(self, process: subprocess.Popen[str], settled: threading.Event) -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                self.output.append(line)
+                if "ws://" in line:
+                    settled.set()
+        settled.set()
 
 
 @contextmanager
-def server_process(data_dir: Path, **environment: str) -> Iterator[ServerProcess]:
-    process = ServerProcess(data_dir, **environment).start()
+def server_process(
+    data_dir: Path, *, program: Sequence[str] = ("run_server.py",), **environment: str
+) -> Iterator[ServerProcess]:
+    process = ServerProcess(data_dir, program=program, **environment).start()
     try:
         yield process
     finally:

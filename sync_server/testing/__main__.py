@@ -23,8 +23,8 @@ REPORT_S = 5.0
 def main(seconds: float, seed: int | None, first: int | None, size: int, users: int) -> None:
     """Simulate servers, devices and what goes wrong between them, and check every promise on what the devices saw.
 
-    Nothing is real but the code: a run takes some tens of milliseconds and replays exactly from its seed. Ends with status 1
-    at the first broken promise, after telling the shortest course of events that was found to break it.
+    Nothing is real but the code, and a run replays exactly from its seed. Ends with status 1 at the first broken
+    promise, after telling the shortest course of events that was found to break it.
     """
     began = time.monotonic()
     runs, events, told = 0, 0, began

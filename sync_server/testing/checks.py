@@ -32,7 +32,7 @@ def lost_acknowledgements(evidence: Evidence) -> Iterator[str]:
         if not verdict.has_effect or evidence.is_lost(verdict.at) or evidence.history.is_trimmed:
             continue
         if (verdict.key, verdict.version) not in known or verdict.operation_id not in made:
-            yield f"{verdict.device} was told that {verdict.operation_id} of {verdict.key} is done, and no version is by it"
+            yield f"{verdict.device} was told that {verdict.operation_id} is done; no version of {verdict.key} is by it"
 
 
 def repeated_effects(evidence: Evidence) -> Iterator[str]:

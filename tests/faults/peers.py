@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from websockets.frames import Frame, Opcode
 
-from tests.harness import RunningServer
+from tests.harness import RunningServer, ServerProcess
 
 BOUND_S = 8.0
 """How long anything here may take that must happen."""
@@ -68,7 +68,7 @@ class RawPeer:
 
 
 @asynccontextmanager
-async def raw_peer(server: RunningServer) -> AsyncIterator[RawPeer]:
+async def raw_peer(server: RunningServer | ServerProcess) -> AsyncIterator[RawPeer]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
         yield RawPeer(reader, writer)

@@ -3,16 +3,26 @@
 import asyncio
 import json
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 
 from tests.faults.peers import RawPeer, raw_peer, until
-from tests.harness import RunningServer, create, open_client, running_server, token_for
+from tests.faults.processes import MANY, resident_bytes
+from tests.harness import (
+    RunningServer,
+    ServerProcess,
+    create,
+    open_client,
+    running_server,
+    server_process,
+    token_for,
+)  # fmt: skip
 
 LIMIT = 262_144
 
@@ -62,6 +72,34 @@ class TestABrokenFrame:
         assert "Traceback" not in capsys.readouterr().out
         assert not [record for record in caplog.records if record.exc_info]
 
+    async def test_costs_the_process_nothing(self, tmp_path: Path) -> None:
+        """What is declared is not allocated, what is refused is let go of, and nothing is a traceback."""
+        with server_process(tmp_path, **MANY) as process:
+            await _send_all(process, 2)
+            before = resident_bytes(process.pid)
+            await _send_all(process, 5)
+            grown = resident_bytes(process.pid) - before
+        assert grown < 8 * 2**20
+        assert "Traceback" not in "".join(process.output)
+
+    async def test_of_compressed_data_is_not_taken_as_nobody_agreed_on_it(self, server: RunningServer) -> None:
+        bomb = zlib.compress(b" " * 50_000_000, wbits=-15)
+        async with raw_peer(server) as peer:
+            assert await peer.upgrade(**{"Sec-WebSocket-Extensions": "permessage-deflate"}) == 101
+            frame = Frame(Opcode.TEXT, bomb).serialize(mask=True)
+            peer.writer.write(bytes([frame[0] | 0x40]) + frame[1:])
+            assert await peer.close_code() == 1002
+
+    async def test_after_a_close_is_not_read(self, server: RunningServer) -> None:
+        async with server.client() as client, raw_peer(server) as peer:
+            await ready(peer)
+            note = {"type": "sync", "data": {"client_id": "raw", "operations": [create("op_late", title="late")]}}
+            peer.send((1000).to_bytes(2), Opcode.CLOSE)
+            peer.send(json.dumps(note).encode())
+            assert await peer.close_code() == 1000
+            await peer.ended()
+            assert (await client.sync())["server_updates"] == []
+
     async def test_of_invalid_utf8_over_fragments_is_1007(self, server: RunningServer) -> None:
         async with raw_peer(server) as peer:
             await ready(peer)
@@ -74,6 +112,15 @@ class TestABrokenFrame:
             await peer.upgrade()
             peer.send(b" " * 16_385)
             assert await peer.close_code() == 4502
+
+
+async def _send_all(process: ServerProcess, times: int) -> None:
+    for _ in range(times):
+        for send, code in BROKEN.values():
+            async with raw_peer(process) as peer:
+                await ready(peer)
+                send(peer)
+                assert await peer.close_code() == code
 
 
 class TestAFrame:
@@ -112,6 +159,8 @@ ODD: dict[str, dict[str, Any]] = {
     "a future protocol": {"type": "sync", "data": {"client_id": "client_a", "protocol_version": "2.0.0"}},
     "presence elsewhere": {"type": "presence", "space_id": "elsewhere", "state": {}},
     "a long presence": {"type": "presence", "space_id": "u-1", "state": {"x": "y" * 5_000}},
+    "a long client id": {"type": "sync", "data": {"client_id": "c" * 10_000, "operations": []}},
+    "a long conflict id": {"type": "conflict", "resolution": {"conflict_id": "c" * 100_000, "strategy": "merge"}},
     "an unknown strategy": {"type": "conflict", "resolution": {"conflict_id": "c", "strategy": "coin"}},
 }
 
