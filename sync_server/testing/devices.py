@@ -18,7 +18,7 @@ from sync_client.events import Lost
 from sync_client.frames import Frame, Message
 from sync_client.links.port import OPEN_S, LinkLostError
 from sync_client.stores.memory import MemoryStore
-from sync_client.stores.port import Store, Tables
+from sync_client.stores.port import Query, Store, Tables
 from sync_client.stores.sqlite import SqliteStore, connected
 from sync_client.stores.sqlite_tables import SqliteTables
 from sync_client.values import Key, Row
@@ -114,6 +114,25 @@ class Device:
         """What somebody does at this device; None if it is off, or is killed meanwhile."""
         client, node = self.client, self.node
         return await node.result(_awaited(act(client))) if client is not None and node is not None else None
+
+    async def corrupt(self, chance: Random) -> None:
+        """Lose a row, be wrong about its version, or have one that never was."""
+        client = self.client
+        assert client is not None  # the caller looked
+
+        def spoil(tables: Tables) -> None:
+            keys = [Key("note", f"phantom-{chance.getrandbits(32)}")]
+            keys += tables.select(Query("note"))
+            rows = list(tables.rows(keys).values())
+            for row in chance.sample(rows, min(len(rows), 2)):
+                if chance.random() < 0.5:
+                    tables.delete_rows([row.key])
+                else:
+                    tables.save_rows([row._replace(version=max(1, row.version + chance.choice((-1, 1_000))))])
+            if rows and chance.random() < 0.5:
+                tables.save_rows([rows[0]._replace(key=keys[0])])
+
+        await client._open.store.run(spoil)  # noqa: SLF001  nobody else may write there
 
     def next_link(self) -> int:
         return next(self._links)

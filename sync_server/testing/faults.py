@@ -153,11 +153,21 @@ async def back_up(world: World, chance: Random) -> None:
             await _restarted(world)
 
 
+async def corrupt(world: World, chance: Random) -> None:
+    """Make some rows of a device wrong, as a bug or a broken disk would: it must find that out and heal."""
+    device = _device(world, chance)
+    if device.is_on:
+        world.tell(device.name, "has wrong rows")
+        world.history.is_corrupted = True
+        await device.corrupt(chance)
+
+
 FAULTS: dict[str, Fault] = {
     fault.__name__: fault
     for fault in (
         cut, go_down, fall_silent, slow_down, repeat, kill_server, stop_server, kill_device, turn_off, fill_disk, trim,
         change_rights, lie_about_time, step_server_clock, back_up,
+        corrupt,
     )
 }  # fmt: skip
 CHOICES = tuple(

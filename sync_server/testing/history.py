@@ -131,6 +131,7 @@ class History:
     Attributes:
         epoch: of the log in the end.
         is_trimmed: the log was cut: histories are not whole.
+        is_corrupted: rows of a device were made wrong on purpose.
         http_devices: those that may hear of changes otherwise than over a WebSocket.
     """
 
@@ -141,6 +142,7 @@ class History:
         self.users: dict[str, str] = {}
         self.epoch = ""
         self.is_trimmed = False
+        self.is_corrupted = False
         self.http_devices: set[str] = set()
         self.problems: list[str] = []
 

@@ -127,6 +127,10 @@ class World:
     async def settle(self) -> None:
         """Until every device says that everything is up and everything is here."""
         await asyncio.sleep(QUIET_S)
+        if self.history.is_corrupted:  # rows are compared when a device has caught up and nothing happens
+            for device in self.devices.values():
+                device.line.cut()
+            await asyncio.sleep(QUIET_S)
         for plain in self.plain.values():
             await plain.settled(SETTLE_S)
         await asyncio.gather(*(self._settled(device) for device in self.devices.values()))  # what others sent last

@@ -163,7 +163,7 @@ class Machine:
             since = self._pinged_at if self._pinged_at is not None else self._heard_at
             found.append(since + self._heartbeat_s)
         if self.state is State.LIVE:
-            compare_at = self._receipts.due_at if not self._uploads.is_under_way else None
+            compare_at = self._receipts.due_at if self._uploads.is_at_rest else None
             found += [moment for moment in (self._ladder.look_at, self._list_at, compare_at) if moment is not None]
         return found
 
@@ -474,7 +474,7 @@ class Machine:
         if self._list_at is not None and now >= self._list_at:
             self._list_at = now + LISTING_S
             effects.append(ListConflicts())
-        if self.state is State.LIVE and not self._uploads.is_under_way and (receipts := self._receipts.taken(now)):
+        if self.state is State.LIVE and self._uploads.is_at_rest and (receipts := self._receipts.taken(now)):
             effects.append(Check(receipts))
         return effects + self._uploads.tick(now)
 

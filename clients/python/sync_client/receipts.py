@@ -3,7 +3,7 @@
 A comparison reads every row of a space, as only that finds what was damaged; so it is not done at each receipt.
 
  R1 A receipt is compared only if no change of its space that is not in it was told since.
- R2 Nothing is compared while a request is under way: what it did may be in the receipt and not in the store.
+ R2 Nothing is compared while an operation waits for its end: what it did may be in the receipt and not in the store.
  R3 After a first sync and a reset it is compared at once, else after a moment of rest and a minute after the last time.
 """
 

@@ -84,6 +84,11 @@ class Uploads:
     def is_under_way(self) -> bool:
         return self._request is not None
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Every operation that it knows of has its end."""
+        return self._request is None and self._picker is None and not self._must_look and not self._holds
+
     def is_overdue(self, now: float) -> bool:
         return self._request is not None and now >= self._request.deadline
 

@@ -69,14 +69,14 @@ async def main(path: str, statement: int, *, durable: bool) -> None:
         if seen == statement:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    connected = sqlite._connected
+    connected = sqlite.connected
 
     def watched(at: Path) -> sqlite3.Connection:
         connection = connected(at)
         connection.set_trace_callback(count)
         return connection
 
-    sqlite._connected = watched
+    sqlite.connected = watched
     store = await sqlite.SqliteStore.open(Path(path))
     for step in STEPS:
         await store.run(step, durable=durable)
