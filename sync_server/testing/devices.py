@@ -154,7 +154,7 @@ class Device:
 
     def _was_killed(self) -> None:
         self.client = None
-        self.line.cut(tell_device=False)
+        self.line.cut()
 
 
 def _live(rows: dict[Key, Row]) -> dict[Key, State]:

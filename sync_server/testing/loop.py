@@ -68,9 +68,12 @@ class Node:
     async def result(self, work: Coroutine[Any, Any, T]) -> T | None:
         """What comes of work in this process; None if it is killed meanwhile."""
         task = self.start(work)
-        ends: set[asyncio.Future[Any]] = {task, self._died}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await self.end(task)
         return task.result() if task.done() else None
+
+    async def end(self, task: "asyncio.Task[Any]") -> None:
+        """Return when a task of this process has ended, or the process has."""
+        await asyncio.wait({task, self._died}, return_when=asyncio.FIRST_COMPLETED)
 
     def soon(self, delay_s: float, call: Callable[..., object], *args: object) -> None:
         """Call it in this process."""

@@ -47,6 +47,7 @@ class Line:
         is_up: connections can be made.
         is_silent: what is sent is lost, and nobody is told.
         bytes_per_s: how fast the device takes what the server sends; None without a limit.
+        was_cut_silently: some connection ended and the device was not told.
         repeats: how likely it is that a message of the device comes twice.
     """
 
@@ -57,6 +58,7 @@ class Line:
         self.is_up = True
         self.is_silent = False
         self.bytes_per_s: float | None = None
+        self.was_cut_silently = False
         self.repeats = 0.0
         self.ends: dict[Wire | Exchange, None] = {}
 
@@ -65,6 +67,7 @@ class Line:
 
     def cut(self, *, tell_device: bool = True, tell_server: bool = True) -> None:
         """End every connection in the middle of whatever it carries."""
+        self.was_cut_silently |= not tell_device
         for end in list(self.ends):
             end.cut(tell_device=tell_device, tell_server=tell_server)
         self.ends.clear()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import NamedTuple
 
-LONGEST_S = 40.0
+LONGEST_S = 30.0
 
 
 class Step(NamedTuple):

@@ -61,20 +61,20 @@ class ServerClock:
 class SteppedCommitter(Committer):
     """The committer, its rounds driven by the loop: a round, and later the publication and the answers, in order."""
 
-    _is_busy = False
     _published_at = 0.0
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
 
     async def close(self) -> None:
         self._closing = True
-        while self._is_busy:  # noqa: ASYNC110  virtual time: it is over when it is over
-            await asyncio.sleep(LONGEST_ROUND_S)
+        await self._is_idle.wait()
 
     def _waits(self) -> None:
-        if not self._is_busy:
-            self._is_busy = True
+        if self._is_idle.is_set():
+            self._is_idle.clear()
             asyncio.get_running_loop().call_later(_moment(LONGEST_ROUND_S), self._round)
 
     def _round(self) -> None:
@@ -84,9 +84,10 @@ class SteppedCommitter(Committer):
             results, committed = self._perform_round(jobs)
             self._published_at = max(self._published_at + 1e-6, loop.time() + _moment(LONGEST_PUBLISH_S))
             loop.call_at(self._published_at, self._deliver, jobs, results, committed)
-        self._is_busy = bool(self._queue)
-        if self._is_busy:
+        if self._queue:
             loop.call_later(_moment(LONGEST_ROUND_S), self._round)
+        else:
+            self._is_idle.set()
 
 
 def _moment(longest_s: float) -> float:
@@ -166,7 +167,7 @@ class SimulatedServer:
         if node.is_dead:
             return
         self._running.cancel()
-        await asyncio.wait([self._running])
+        await node.end(self._running)
         self._is_leaving = True
         node.kill()
 

@@ -25,8 +25,10 @@ from sync_server.testing.servers import SECRET, SimulatedServer
 
 SETTLE_S = 900.0
 """How long everything may take to come to rest once nothing is wrong any more."""
-QUIET_S = 150.0
+NOTICED_S = 150.0
 """By when everybody has noticed that a connection of before is dead."""
+REST_S = 5.0
+"""By when a device that has come to rest has compared its rows with the server's."""
 PAGE = 1_000
 OWNER = "1"
 
@@ -61,6 +63,7 @@ class World:
         self._owner = Line("10.9.9.9", self.chance("owner"))
         self.server.lines.append(self._owner)
         self._people = Node("people", killed=lambda: None)
+        self._requests: dict[Line, httpx.AsyncClient] = {}
         self._marks = count(1)
 
     def chance(self, name: str) -> Random:
@@ -126,11 +129,12 @@ class World:
 
     async def settle(self) -> None:
         """Until every device says that everything is up and everything is here."""
-        await asyncio.sleep(QUIET_S)
+        is_any_dead = any(line.was_cut_silently for line in self.server.lines)
+        await asyncio.sleep(NOTICED_S if is_any_dead else REST_S)
         if self.history.is_corrupted:  # rows are compared when a device has caught up and nothing happens
             for device in self.devices.values():
                 device.line.cut()
-            await asyncio.sleep(QUIET_S)
+            await asyncio.sleep(NOTICED_S)
         for plain in self.plain.values():
             await plain.settled(SETTLE_S)
         await asyncio.gather(*(self._settled(device) for device in self.devices.values()))  # what others sent last
@@ -171,14 +175,15 @@ class World:
         Raises:
             httpx.HTTPError: there is none, or it tells of a failure.
         """
-        transport = Transport(line or self._owner, self._people)
+        line = line or self._owner
+        if line not in self._requests:
+            transport = Transport(line, self._people)
+            url = "http://sync.test/api/sync"
+            self._requests[line] = httpx.AsyncClient(transport=transport, base_url=url, trust_env=False)
         headers = {"Authorization": f"Bearer {self.server.token(user)}"}
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://sync.test/api/sync", trust_env=False
-        ) as http:
-            response = await http.request(method, path, headers=headers, **options)
-            response.raise_for_status()
-            return response.json()["data"]
+        response = await self._requests[line].request(method, path, headers=headers, **options)
+        response.raise_for_status()
+        return response.json()["data"]
 
     def restored(self) -> None:
         assert self.backup is not None  # the caller looked
