@@ -37,6 +37,7 @@ class World:
     """
     Attributes:
         shared: the space that users share.
+        ledger: what a test remembers.
         memory: entities as some device once read them, to be written to much later.
     """
 
@@ -47,6 +48,7 @@ class World:
         self.history = history
         self.shared = ""
         self.memory: dict[str, list[Entity]] = {}
+        self.ledger: dict[Any, Any] = {}
         self.backup: tuple[float, Path] | None = None
         settings = Settings(
             data_dir=directory, auth_secret=SECRET, feed_cache_changes=plan.recent, operations_per_minute=10_000_000,
