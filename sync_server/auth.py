@@ -56,8 +56,20 @@ class TokenInvalid(CommandError):  # noqa: N818  a verdict on the token
         super().__init__(ErrorCode.UNAUTHORIZED, "The token is invalid.")
 
 
-class TokenExpired(CommandError):  # noqa: N818  a verdict on the token
-    """The token was valid and has ended; a new one of the same user will do."""
+class TokenUntimely(CommandError):  # noqa: N818  a verdict on the token
+    """The token is one of ours and not of now: another one of the same user, or the same one later, will do."""
+
+
+class TokenEarly(TokenUntimely):
+    """The token is not valid yet."""
+
+    def __init__(self) -> None:
+        message = "The token is not valid yet: the clock of whoever issued it is ahead of the server's."
+        super().__init__(ErrorCode.UNAUTHORIZED, message)
+
+
+class TokenExpired(TokenUntimely):
+    """The token was valid and has ended."""
 
     def __init__(self) -> None:
         super().__init__(ErrorCode.UNAUTHORIZED, "The token has expired.")
@@ -121,6 +133,7 @@ class Authenticator:
 
         Raises:
             TokenExpired: it is ours, and ended more than the leeway before `now`.
+            TokenEarly: it is ours, and begins, or was issued, more than the leeway after `now`.
             TokenInvalid: anything else is wrong with it.
             CommandError: NETWORK_ERROR, the keys to check it with cannot be had at the moment.
         """
@@ -150,7 +163,7 @@ class Authenticator:
     def _check_times(self, claims: Mapping[str, Any], now: Millis) -> Millis:
         expires_at = _moment(claims["exp"])
         if any(_moment(claims[name]) > now + self._leeway_ms for name in ("nbf", "iat") if name in claims):
-            raise TokenInvalid
+            raise TokenEarly
         if now >= expires_at + self._leeway_ms:
             raise TokenExpired
         return expires_at

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from sync_server.auth import Principal, TokenExpired
+from sync_server.auth import Principal, TokenUntimely
 from sync_server.clock import now_ms
 from sync_server.connection import Connection
 from sync_server.cursor import Cursor, format_cursor, parse_cursor
@@ -131,7 +131,7 @@ def refusal(error: CommandError) -> AuthResult:
 
 def turn_away(connection: Connection, error: CommandError) -> None:
     """Close a connection whose token or start was not good, with the code that tells the client what to do."""
-    if isinstance(error, TokenExpired):
+    if isinstance(error, TokenUntimely):
         code = CloseCode.TOKEN_EXPIRED
     elif isinstance(error, ConnectionLimitError):
         code = CloseCode.CONNECTION_LIMIT
