@@ -120,7 +120,7 @@ class SimulatedServer:
         self._store: _FailingStore | None = None
         self._running: asyncio.Task[None] | None = None
         self.node: Node | None = None
-        shutil.copyfile(_migrated(), self._path)
+        shutil.copyfile(migrated_database(), self._path)
 
     @property
     def is_up(self) -> bool:
@@ -256,8 +256,8 @@ def _connection(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @cache
-def _migrated() -> Path:
-    """An empty database to copy: migrations take longer than a run."""
+def migrated_database() -> Path:
+    """An empty database at the current schema, to copy: migrations take longer than a run."""
     path = Path(tempfile.mkdtemp(prefix="simulation-")) / "empty.db"
     engine = open_engine(f"sqlite:///{path}")
     migrate(engine)

@@ -5,7 +5,6 @@ import json
 import shutil
 import tempfile
 from collections import deque
-from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -30,9 +29,9 @@ from sync_server.receipts import Receipts
 from sync_server.records import Space, Update
 from sync_server.round import Round
 from sync_server.stores.engine import open_engine
-from sync_server.stores.migrations import migrate
 from sync_server.stores.sql import Store
 from sync_server.stores.writer import Writer
+from sync_server.testing.servers import migrated_database
 from sync_server.types import Role, Seq, SpaceId, UserId
 from sync_server.users import save_member
 from sync_server.views import update_item
@@ -49,18 +48,6 @@ TURNS = 400
 spaces = st.sampled_from(SPACES)
 names = st.sampled_from([f"n{index}" for index in range(4)])
 peers = st.integers(0, 3)
-
-
-@cache
-def migrated() -> Path:
-    """A migrated database to copy: migrations take longer than an example."""
-    path = Path(tempfile.mkdtemp()) / "empty.db"
-    engine = open_engine(f"sqlite:///{path}")
-    migrate(engine)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    engine.dispose()
-    return path
 
 
 class Peer:
@@ -133,7 +120,7 @@ class FeedMachine(RuleBasedStateMachine):
     def start(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.directory = Path(tempfile.mkdtemp())
-        shutil.copy(migrated(), self.directory / "sync.db")
+        shutil.copy(migrated_database(), self.directory / "sync.db")
         self.store = Store(open_engine(f"sqlite:///{self.directory / 'sync.db'}"))
         with self.store.write() as writer:
             writer._cursor.execute("COMMIT")
