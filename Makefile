@@ -37,7 +37,7 @@ lint: $(VENV)/test.stamp ## Style, types, import rules and spelling
 
 .PHONY: pytest
 pytest: $(VENV)/test.stamp $(if $(shell command -v npm),$(NODE_MODULES)/made.stamp) ## The tests alone
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 .PHONY: soak
 soak: $(VENV)/test.stamp ## Simulate for SOAK_S seconds, then run the long tests, half an hour or more
