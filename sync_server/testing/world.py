@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from functools import cache
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -50,11 +51,7 @@ class World:
         self.memory: dict[str, list[Entity]] = {}
         self.ledger: dict[Any, Any] = {}
         self.backup: tuple[float, Path] | None = None
-        settings = Settings(
-            data_dir=directory, auth_secret=SECRET, feed_cache_changes=plan.recent, operations_per_minute=10_000_000,
-            requests_per_minute=10_000_000, connects_per_minute=1_000_000, frames_burst=100_000,
-            frames_per_second=10_000, send_buffer_bytes=65_536,
-        )  # fmt: skip
+        settings = _settings().model_copy(update={"data_dir": directory, "feed_cache_changes": plan.recent})
         self.server = server_type(directory, registry, settings, self.chance("server"))
         self.devices = {one.name: self._device(index, one.name, directory) for index, one in enumerate(plan.devices)}
         self.plain = {
@@ -144,9 +141,11 @@ class World:
     async def close(self) -> None:
         """Write down what everybody has in the end."""
         keys = mentioned(self.history)
-        for user in self.users:
-            self.history.truths[user] = await self._truth(user, keys)
-            keys |= set(self.history.truths[user].rows)
+        asked: set[Key] = set()
+        for user in self.users:  # the owner first: what they may read is asked once
+            truth = self.history.truths[user] = await self._truth(user, keys, asked)
+            keys |= set(truth.rows)
+            asked |= {version.key for version in truth.versions}
         for device in self.devices.values():
             self.history.ends[device.name] = await device.end(keys)
 
@@ -195,7 +194,7 @@ class World:
 
     # --- what the server tells in the end --------------------------------------------------------------------------
 
-    async def _truth(self, user: str, keys: set[Key]) -> Truth:
+    async def _truth(self, user: str, keys: set[Key], asked: set[Key]) -> Truth:
         rows: dict[Key, State] = {}
         query: dict[str, Any] = {"limit": PAGE}
         while True:
@@ -210,7 +209,8 @@ class World:
                 break
         self.history.epoch = parse_cursor(page["cursor"]).epoch
         spaces = frozenset(space["space_id"] for space in (await self.ask("GET", "/spaces", user=user))["spaces"])
-        versions = [version for key in sorted(keys | set(rows)) for version in await self._versions(user, key)]
+        unknown = sorted({*keys, *rows} - asked)
+        versions = [version for key in unknown for version in await self._versions(user, key)]
         conflicts = await self._conflicts(user)
         return Truth(spaces, rows, tuple(versions), tuple(conflicts))
 
@@ -249,6 +249,14 @@ class World:
             name, one.user, self._line(name, index + 1), self.history, self.chance(name),
             token=self._token_of(one.user), store_path=path, codec=one.codec, links=one.links,
         )  # fmt: skip
+
+
+@cache
+def _settings() -> Settings:
+    return Settings(
+        auth_secret=SECRET, operations_per_minute=10_000_000, requests_per_minute=10_000_000,
+        connects_per_minute=1_000_000, frames_burst=100_000, frames_per_second=10_000, send_buffer_bytes=65_536,
+    )  # fmt: skip
 
 
 def _plain(data: Json) -> Json:
