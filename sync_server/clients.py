@@ -93,9 +93,10 @@ class Clients:
         self._dirty[record.user_id, record.client_id] = record
 
     def _remember(self, record: ClientRecord) -> None:
-        if len(self._known) >= MAX_CLIENTS:
+        key = record.user_id, record.client_id
+        if key not in self._known and len(self._known) >= MAX_CLIENTS:
             self._forget(*next(iter(self._known)))
-        self._known[record.user_id, record.client_id] = record
+        self._known[key] = record
         self._of_user.setdefault(record.user_id, {})[record.client_id] = None
 
     def _forget(self, user_id: UserId, client_id: ClientId) -> None:

@@ -33,6 +33,17 @@ class TestADevice:
             await known.introduced(UserId("2"), PHONE, {})
             assert known.ids_of(USER) == []
 
+    async def test_that_says_more_makes_no_other_forgotten(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(clients, "MAX_CLIENTS", 2)
+        async with running_server(tmp_path) as server, server.client():
+            known = server.services.clients
+            for name in ("phone", "watch"):
+                await known.introduced(USER, ClientId(name), {})
+            await known.introduced(USER, ClientId("watch"), {"platform": "ios"})
+            assert known.ids_of(USER) == [PHONE, "watch"]
+
 
 class TestWhatAClientFollows:
     async def test_is_written_when_it_changes_and_when_it_ends(self, tmp_path: Path) -> None:
