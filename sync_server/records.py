@@ -213,7 +213,8 @@ class Decision(NamedTuple):
     """The version that the client built on, 0 for a create; None where it named none."""
     strategy: Strategy | None = None
     """The strategy in force, kept with its source and `sent` where the log does not tell what they did: where the
-    operation met another state than its base, changed nothing, or resolves a conflict."""
+    operation met another state than its base, changed nothing, or resolves a conflict. Of a rejected operation the one
+    that its request named, in force if it is tried again."""
     strategy_source: StrategySource | None = None
     sent: tuple[str, ...] | None = None
     """The names of the fields that it sent."""

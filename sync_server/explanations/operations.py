@@ -126,6 +126,7 @@ def explain_operation(evidence: Evidence, *, may_read: bool = True) -> Explanati
     since = evidence.steps[:MAX_SHOWN]
     trimmed = total - len(evidence.steps) if not evidence.is_cut else 0
     hidden = not may_read and met is not None
+    was_asked = decision.verdict is not Verdict.REJECTED  # which keeps its request's for a retry alone
     return Explanation(
         decision,
         evidence.space_id,
@@ -134,8 +135,8 @@ def explain_operation(evidence: Evidence, *, may_read: bool = True) -> Explanati
         () if hidden else since,
         0 if hidden else total - trimmed - len(since),
         0 if hidden else trimmed,
-        decision.strategy,
-        decision.strategy_source,
+        decision.strategy if was_asked else None,
+        decision.strategy_source if was_asked else None,
         () if hidden else _fields(evidence),
         () if hidden else evidence.conflicts,
         is_withheld=hidden,
