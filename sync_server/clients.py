@@ -30,12 +30,14 @@ class Clients:
         self._of_user: dict[UserId, dict[ClientId, None]] = {}
 
     async def record(self, user_id: UserId, client_id: ClientId) -> ClientRecord | None:
-        known = self._known.get((user_id, client_id))
-        if known is None:
-            known = await self._feed.read(lambda reader: reader.client(user_id, client_id))
-            if known is not None:
-                self._remember(known)
-        return known
+        key = user_id, client_id
+        if key not in self._known:
+            stored = await self._feed.read(lambda reader: reader.client(user_id, client_id))
+            # what was noted and is not written yet, also while this was read, is newer
+            newest = self._known.get(key, self._dirty.get(key, stored))
+            if newest is not None:
+                self._remember(newest)
+        return self._known.get(key)
 
     async def introduced(self, user_id: UserId, client_id: ClientId, device: Json) -> ClientRecord:
         """A client said who it is; returns what is known of it."""
