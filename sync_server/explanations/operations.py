@@ -161,6 +161,8 @@ def base_of(evidence: Evidence) -> int | None:
         return 0
     if decision.rule == Rule.SAME_VERSION:
         return met_version(decision)
+    if evidence.conflicts and evidence.conflicts[0].client_version:
+        return evidence.conflicts[0].client_version
     named = evidence.body.get("before_version") if evidence.body is not None else None
     return named if isinstance(named, int) else None
 

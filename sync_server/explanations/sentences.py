@@ -10,14 +10,14 @@ from sync_server.types import ConflictType, OperationType, StrategySource, Verdi
 MAX_NAMES = 5
 """Fields or writers that a sentence names; the rest is counted."""
 
-_CLASH = "{rivals} changed {fields} too since its base, version {base}"
+_CLASH = "{rivals} changed {fields} too since {base}"
 _REASONS: Mapping[str, str] = {
     Rule.CREATED: "there was no such entity before",
-    Rule.SAME_VERSION: "nobody had changed it since its base, version {base}",
+    Rule.SAME_VERSION: "nobody had changed it since {base}",
     Rule.NO_BASE: "it named no base version, so it counts for whatever is there",
-    Rule.OWN_QUEUE: "nothing but its own client's writes stood against it since its base, version {base}",
+    Rule.OWN_QUEUE: "nothing but its own client's writes stood against it since {base}",
     Rule.NO_CHANGE: "what it asks for was so already",
-    Rule.DISJOINT: "since its base, version {base}, {rivals} changed other fields only",
+    Rule.DISJOINT: "since {base}, {rivals} changed other fields only",
     Rule.FIELD_MERGE: "{clash}, and both sides' edits are kept",
     Rule.LAST_WRITER: "{clash}, and of each the later write stands",
     Rule.SERVER_WINS: "{clash}, and {strategy} keeps what was there",
@@ -111,7 +111,9 @@ def _reason(explanation: Explanation) -> str:
         text = "it has children whose type does not let them lose their parent"
     names = _contended(explanation)
     return text.replace("{clash}", _CLASH).format(
-        base=explanation.base if explanation.base is not None else "unknown",
+        base=f"its base, version {explanation.base}"
+        if explanation.base is not None
+        else "its base, which is not known",
         rivals=_rivals(explanation, names),
         fields=_listed(names) if names else "the same fields",
         strategy=_strategy(explanation),

@@ -56,6 +56,10 @@ class TestTheBase:
         told = explain_operation(Evidence(decided))
         assert (told.base, told.met) == (base, met)
 
+    def test_of_a_verdict_from_before_it_was_stored_is_that_of_the_conflict(self) -> None:
+        told = explain_operation(contended(update(base_version=None), conflicts=(conflict("c", client_version=1),)))
+        assert (told.base, [one.version for one in told.since]) == (1, [2])
+
     def test_of_a_verdict_from_before_it_was_stored_is_that_of_the_body(self) -> None:
         known = Evidence(rejected("r", operation_type=OperationType.UPDATE), body={"before_version": 4})
         assert explain_operation(known).base == 4

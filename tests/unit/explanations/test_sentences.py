@@ -39,6 +39,12 @@ class TestASentence:
             "other fields only."
         )
 
+    def test_of_a_verdict_from_before_its_base_was_stored_does_not_guess_it(self) -> None:
+        assert said(evidence(update(base_version=None), steps=())) == (
+            "The update of note a was merged as version 3, because since its base, which is not known, others changed "
+            "other fields only."
+        )
+
     def test_of_a_loss_names_the_strategy_and_what_named_it(self) -> None:
         decided = update(
             "server_wins", sent=("title", "content"), strategy=Strategy.SERVER_WINS,
