@@ -83,7 +83,11 @@ class Change(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A row of the log without its data: which fields it changed, by which operation of whom."""
+    """A row of the log without its data: which fields it changed, by which operation of whom.
+
+    Attributes:
+        submitted: the fields that it sent otherwise than they were stored.
+    """
 
     version: int
     seq: Seq
@@ -94,6 +98,11 @@ class Step(NamedTuple):
     modified_by: UserId
     client_id: ClientId
     operation_id: OperationId
+    submitted: tuple[str, ...] = ()
+
+    def sent(self, name: str) -> bool:
+        """Whether it changed the field or tried to."""
+        return name in self.fields or name in self.submitted
 
 
 class Conflict(NamedTuple):

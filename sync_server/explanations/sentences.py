@@ -34,6 +34,7 @@ _REASONS: Mapping[str, str] = {
     Rule.UNIQUE_TAKEN: "another entity has the value of {fields} already",
     Rule.RESOLVED: "it settles a conflict by {strategy}",
 }
+_NOTHING_NEW = "what it sent was there already, or is what its client had before"
 _DELETES: Mapping[str, str] = {
     Rule.SERVER_WINS: "{met}, and {strategy} keeps what was there",
     Rule.CLIENT_WINS: "{met}, and {strategy} takes what the client did",
@@ -107,6 +108,8 @@ def _reason(explanation: Explanation) -> str:
     met = ""
     if conflict is not None and conflict.conflict_type is ConflictType.DELETE and decision.rule in _DELETES:
         text, met = _DELETES[decision.rule], _delete_met(explanation, conflict)
+    elif decision.rule == Rule.NO_CHANGE and any(field.fate is not Fate.EQUAL for field in explanation.fields):
+        text = _NOTHING_NEW
     elif decision.rule == Rule.PARENT_GONE and decision.operation_type is OperationType.DELETE:
         text = "it has children whose type does not let them lose their parent"
     names = _contended(explanation)

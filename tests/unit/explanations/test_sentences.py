@@ -45,6 +45,15 @@ class TestASentence:
             "other fields only."
         )
 
+    def test_of_what_changed_nothing_and_others_wrote_does_not_say_that_it_was_so(self) -> None:
+        """The client may have sent the base value, so that what others wrote stays."""
+        assert said(stood("no_change", Verdict.APPLIED)) == (
+            "The update of note a changed nothing, because what it sent was there already, or is what its client had "
+            "before."
+        )
+        untouched = stood("no_change", Verdict.APPLIED, steps=(step(2, "content"),), bases={"content": ["old"]})
+        assert said(untouched) == "The update of note a changed nothing, because what it asks for was so already."
+
     def test_of_a_loss_names_the_strategy_and_what_named_it(self) -> None:
         decided = update(
             "server_wins", sent=("title", "content"), strategy=Strategy.SERVER_WINS,
