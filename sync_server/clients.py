@@ -30,12 +30,14 @@ class Clients:
         self._of_user: dict[UserId, dict[ClientId, None]] = {}
 
     async def record(self, user_id: UserId, client_id: ClientId) -> ClientRecord | None:
-        known = self._known.get((user_id, client_id))
-        if known is None:
-            known = await self._feed.read(lambda reader: reader.client(user_id, client_id))
-            if known is not None:
-                self._remember(known)
-        return known
+        key = user_id, client_id
+        if key not in self._known:
+            stored = await self._feed.read(lambda reader: reader.client(user_id, client_id))
+            # what was noted and is not written yet, also while this was read, is newer
+            newest = self._known.get(key, self._dirty.get(key, stored))
+            if newest is not None:
+                self._remember(newest)
+        return self._known.get(key)
 
     async def introduced(self, user_id: UserId, client_id: ClientId, device: Json) -> ClientRecord:
         """A client said who it is; returns what is known of it."""
@@ -93,9 +95,10 @@ class Clients:
         self._dirty[record.user_id, record.client_id] = record
 
     def _remember(self, record: ClientRecord) -> None:
-        if len(self._known) >= MAX_CLIENTS:
+        key = record.user_id, record.client_id
+        if key not in self._known and len(self._known) >= MAX_CLIENTS:
             self._forget(*next(iter(self._known)))
-        self._known[record.user_id, record.client_id] = record
+        self._known[key] = record
         self._of_user.setdefault(record.user_id, {})[record.client_id] = None
 
     def _forget(self, user_id: UserId, client_id: ClientId) -> None:

@@ -57,8 +57,11 @@ def with_context(decision: Decision, order: Order, own_strategy: Strategy) -> De
 
 
 def rejected(batch: Batch, order: Order, now: Millis, refusal: Refusal) -> Decided:
-    """The verdict on an order that cannot be done."""
-    return Decided(decision_of(batch, order, now, Verdict.REJECTED, Rule.INVALID, None, refusal=refusal))
+    """The verdict on an order that cannot be done; it keeps what a retry does not find in the order's body."""
+    decision = decision_of(batch, order, now, Verdict.REJECTED, Rule.INVALID, None, refusal=refusal)
+    if order.strategy_source is StrategySource.REQUEST:
+        decision = decision._replace(strategy=order.strategy, strategy_source=order.strategy_source)
+    return Decided(decision)
 
 
 def has_failed(results: Iterable[Decided]) -> bool:

@@ -83,7 +83,11 @@ class Change(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A row of the log without its data: which fields it changed, by which operation of whom."""
+    """A row of the log without its data: which fields it changed, by which operation of whom.
+
+    Attributes:
+        submitted: the fields that it sent otherwise than they were stored.
+    """
 
     version: int
     seq: Seq
@@ -94,6 +98,11 @@ class Step(NamedTuple):
     modified_by: UserId
     client_id: ClientId
     operation_id: OperationId
+    submitted: tuple[str, ...] = ()
+
+    def sent(self, name: str) -> bool:
+        """Whether it changed the field or tried to."""
+        return name in self.fields or name in self.submitted
 
 
 class Conflict(NamedTuple):
@@ -213,7 +222,8 @@ class Decision(NamedTuple):
     """The version that the client built on, 0 for a create; None where it named none."""
     strategy: Strategy | None = None
     """The strategy in force, kept with its source and `sent` where the log does not tell what they did: where the
-    operation met another state than its base, changed nothing, or resolves a conflict."""
+    operation met another state than its base, changed nothing, or resolves a conflict. Of a rejected operation the one
+    that its request named, in force if it is tried again."""
     strategy_source: StrategySource | None = None
     sent: tuple[str, ...] | None = None
     """The names of the fields that it sent."""

@@ -126,6 +126,7 @@ def explain_operation(evidence: Evidence, *, may_read: bool = True) -> Explanati
     since = evidence.steps[:MAX_SHOWN]
     trimmed = total - len(evidence.steps) if not evidence.is_cut else 0
     hidden = not may_read and met is not None
+    was_asked = decision.verdict is not Verdict.REJECTED  # which keeps its request's for a retry alone
     return Explanation(
         decision,
         evidence.space_id,
@@ -134,8 +135,8 @@ def explain_operation(evidence: Evidence, *, may_read: bool = True) -> Explanati
         () if hidden else since,
         0 if hidden else total - trimmed - len(since),
         0 if hidden else trimmed,
-        decision.strategy,
-        decision.strategy_source,
+        decision.strategy if was_asked else None,
+        decision.strategy_source if was_asked else None,
         () if hidden else _fields(evidence),
         () if hidden else evidence.conflicts,
         is_withheld=hidden,
@@ -160,6 +161,8 @@ def base_of(evidence: Evidence) -> int | None:
         return 0
     if decision.rule == Rule.SAME_VERSION:
         return met_version(decision)
+    if evidence.conflicts and evidence.conflicts[0].client_version:
+        return evidence.conflicts[0].client_version
     named = evidence.body.get("before_version") if evidence.body is not None else None
     return named if isinstance(named, int) else None
 
@@ -238,7 +241,7 @@ def _fate(evidence: Evidence, name: str, conflict: Conflict | None, rival: Step 
     if evidence.decision.verdict is Verdict.CONFLICT:
         return Fate.PARKED
     if evidence.change is None:
-        return _fate_without_change(evidence, conflict, rival)
+        return _fate_without_change(evidence, name, conflict, rival)
     if name not in evidence.submitted:
         return Fate.TAKEN if name in evidence.changed else Fate.EQUAL
     if conflict is not None and conflict.rule in _REPAIRS:
@@ -250,20 +253,22 @@ def _fate_of_what_stayed(evidence: Evidence, name: str, conflict: Conflict | Non
     """Another value was sent than is stored, and the operation did not change what was there."""
     if conflict is not None and conflict.rule in _OVER_FIELDS:
         return Fate.LOST
-    has_own = any(name in s.fields and is_own(evidence.decision, s) for s in evidence.steps)
+    has_own = any(s.sent(name) and is_own(evidence.decision, s) for s in evidence.steps)
     if has_own or not _is_whole(evidence):  # the base is what the client itself last sent of it
         return Fate.UNKNOWN
     return Fate.UNCHANGED if equal(values.sent, values.base) else Fate.MERGED
 
 
-def _fate_without_change(evidence: Evidence, conflict: Conflict | None, rival: Step | None) -> Fate:
+def _fate_without_change(evidence: Evidence, name: str, conflict: Conflict | None, rival: Step | None) -> Fate:
     decision = evidence.decision
     if decision.seq is not None:  # it made a change, which is trimmed
         return Fate.UNKNOWN
     if conflict is not None:
         return Fate.LOST
     if decision.rule != Rule.FIELD_MERGE:
-        return Fate.EQUAL
+        # what was sent is not stored: it was there already, or it is what the client had when others wrote
+        is_open = base_of(evidence) is not None and not _is_whole(evidence)
+        return Fate.UNKNOWN if is_open or any(s.sent(name) for s in evidence.steps) else Fate.EQUAL
     if rival is None:
         return Fate.EQUAL if _is_whole(evidence) else Fate.UNKNOWN
     # what was sent is not stored: of several fields that others wrote, only one need have been merged

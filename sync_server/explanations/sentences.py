@@ -10,14 +10,14 @@ from sync_server.types import ConflictType, OperationType, StrategySource, Verdi
 MAX_NAMES = 5
 """Fields or writers that a sentence names; the rest is counted."""
 
-_CLASH = "{rivals} changed {fields} too since its base, version {base}"
+_CLASH = "{rivals} changed {fields} too since {base}"
 _REASONS: Mapping[str, str] = {
     Rule.CREATED: "there was no such entity before",
-    Rule.SAME_VERSION: "nobody had changed it since its base, version {base}",
+    Rule.SAME_VERSION: "nobody had changed it since {base}",
     Rule.NO_BASE: "it named no base version, so it counts for whatever is there",
-    Rule.OWN_QUEUE: "nothing but its own client's writes stood against it since its base, version {base}",
+    Rule.OWN_QUEUE: "nothing but its own client's writes stood against it since {base}",
     Rule.NO_CHANGE: "what it asks for was so already",
-    Rule.DISJOINT: "since its base, version {base}, {rivals} changed other fields only",
+    Rule.DISJOINT: "since {base}, {rivals} changed other fields only",
     Rule.FIELD_MERGE: "{clash}, and both sides' edits are kept",
     Rule.LAST_WRITER: "{clash}, and of each the later write stands",
     Rule.SERVER_WINS: "{clash}, and {strategy} keeps what was there",
@@ -34,6 +34,7 @@ _REASONS: Mapping[str, str] = {
     Rule.UNIQUE_TAKEN: "another entity has the value of {fields} already",
     Rule.RESOLVED: "it settles a conflict by {strategy}",
 }
+_NOTHING_NEW = "what it sent was there already, or is what its client had before"
 _DELETES: Mapping[str, str] = {
     Rule.SERVER_WINS: "{met}, and {strategy} keeps what was there",
     Rule.CLIENT_WINS: "{met}, and {strategy} takes what the client did",
@@ -107,11 +108,15 @@ def _reason(explanation: Explanation) -> str:
     met = ""
     if conflict is not None and conflict.conflict_type is ConflictType.DELETE and decision.rule in _DELETES:
         text, met = _DELETES[decision.rule], _delete_met(explanation, conflict)
+    elif decision.rule == Rule.NO_CHANGE and any(field.fate is not Fate.EQUAL for field in explanation.fields):
+        text = _NOTHING_NEW
     elif decision.rule == Rule.PARENT_GONE and decision.operation_type is OperationType.DELETE:
         text = "it has children whose type does not let them lose their parent"
     names = _contended(explanation)
     return text.replace("{clash}", _CLASH).format(
-        base=explanation.base if explanation.base is not None else "unknown",
+        base=f"its base, version {explanation.base}"
+        if explanation.base is not None
+        else "its base, which is not known",
         rivals=_rivals(explanation, names),
         fields=_listed(names) if names else "the same fields",
         strategy=_strategy(explanation),

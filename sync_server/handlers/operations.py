@@ -74,8 +74,9 @@ def refused_order(refused: RefusedOperation, raw: object, registry: Registry, de
     spec = registry.get(EntityType(refused.entity_type or ""))
     return Order(
         OperationId(operation_id), OperationType(refused.operation_type),
-        spec.entity_type if spec is not None else None, None, None, None, {}, None, None, defaults.now, None, None,
-        _hash(raw), raw, Refusal(refused.error.code, refused.error.message, refused.error.details),
+        spec.entity_type if spec is not None else None, None, None, None, {}, None, defaults.strategy, defaults.now,
+        None, None, _hash(raw), raw, Refusal(refused.error.code, refused.error.message, refused.error.details),
+        strategy_source=StrategySource.REQUEST if defaults.strategy is not None else StrategySource.TYPE,
     )  # fmt: skip
 
 

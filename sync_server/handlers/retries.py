@@ -15,7 +15,7 @@ from sync_server.protocol.server_messages import OperationResult
 from sync_server.records import Decision, DecisionKey, SyncKey, SyncRecord
 from sync_server.services import Services
 from sync_server.stores.reader import Reader
-from sync_server.types import Json, OperationId, OperationType, SyncId, UserId, Verdict, format_id
+from sync_server.types import Json, OperationId, OperationType, StrategySource, SyncId, UserId, Verdict, format_id
 from sync_server.users import home_of
 from sync_server.views import operation_result
 
@@ -60,9 +60,11 @@ async def retry(services: Services, user_id: UserId, sync_id: SyncId, operation_
 
 async def _orders(services: Services, record: SyncRecord, decisions: Sequence[Decision]) -> tuple[Order, ...]:
     """The orders of stored bodies; references to entities that were created meanwhile are settled."""
-    defaults = Defaults(None, now_ms())
+    now = now_ms()
     orders = []
     for decision in decisions:
+        of_request = decision.strategy if decision.strategy_source is StrategySource.REQUEST else None
+        defaults = Defaults(of_request, now)
         raw: Json = orjson.loads(decision.body or "{}")
         parsed = parse_operation(raw)
         if isinstance(parsed, Operation):

@@ -111,7 +111,8 @@ class Reader(LogReader):
             "WITH RECURSIVE chain(seq, place) AS (SELECT ?, 1 UNION ALL SELECT c.previous_seq, chain.place + 1 "
             "FROM chain CROSS JOIN changes c WHERE c.seq = chain.seq AND c.version > ? + 1 AND chain.place < ?) "
             "SELECT c.version, c.seq, c.operation_type, (SELECT json_group_array(p.key) FROM json_each(c.previous) p), "
-            "c.rule, c.modified_at, c.modified_by, c.client_id, c.operation_id FROM chain CROSS JOIN changes c "
+            "c.rule, c.modified_at, c.modified_by, c.client_id, c.operation_id, "
+            "(SELECT json_group_array(s.key) FROM json_each(c.submitted) s) FROM chain CROSS JOIN changes c "
             "WHERE c.seq = chain.seq AND c.version > ? ORDER BY c.version DESC",
             (seq, above, limit, above),
         )

@@ -72,8 +72,9 @@ def change_from(row: Row) -> Change:
 
 
 def step_from(row: Row) -> Step:
-    version, seq, operation_type, fields, *rest = row
-    return Step(version, seq, OperationType(operation_type), tuple(orjson.loads(fields)), *rest)
+    version, seq, operation_type, fields, *rest, submitted = row
+    step = Step(version, seq, OperationType(operation_type), tuple(orjson.loads(fields)), *rest)
+    return step._replace(submitted=tuple(orjson.loads(submitted)))
 
 
 def revision_from(row: Row) -> Revision:

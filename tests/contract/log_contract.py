@@ -214,15 +214,14 @@ class LogContract:
 
     def test_walks_down_the_changes_of_an_entity(self, log: Store) -> None:
         with log.write() as writer:
-            previous = dump({"title": ["x"], "tags": []})
-            commit(
-                writer, change(0, "a"), change(0, "b"), *(change(0, "a", version=v, previous=previous) for v in (2, 3))
-            )
+            sent = {"previous": dump({"title": ["x"], "tags": []}), "submitted": dump({"content": "y"})}
+            commit(writer, change(0, "a"), change(0, "b"), *(change(0, "a", version=v, **sent) for v in (2, 3)))
             steps = writer.steps(4, above=0, limit=9)
             assert [(one.version, one.seq) for one in steps] == [(3, 4), (2, 3), (1, 1)]
             assert steps[0]._replace(modified_at=0, operation_id="") == Step(
-                3, 4, OperationType.UPDATE, ("title", "tags"), "created", 0, "1", "desktop", ""
+                3, 4, OperationType.UPDATE, ("title", "tags"), "created", 0, "1", "desktop", "", ("content",)
             )
+            assert steps[2].submitted == ()
             assert [one.version for one in writer.steps(4, above=1, limit=9)] == [3, 2]
             assert [one.version for one in writer.steps(4, above=0, limit=2)] == [3, 2]
             assert [one.version for one in writer.steps(3, above=0, limit=9)] == [2, 1]

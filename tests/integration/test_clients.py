@@ -1,6 +1,7 @@
 """What is remembered of a client."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,38 @@ class TestADevice:
             assert known.ids_of(USER) == [PHONE]
             await known.introduced(UserId("2"), PHONE, {})
             assert known.ids_of(USER) == []
+
+    async def test_is_not_taken_for_what_it_was_when_it_was_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its connection and its sync look for it at once; forgotten before it is written, it is not lost either."""
+        async with running_server(tmp_path) as server, server.client():
+            await server.services.clients.introduced(USER, PHONE, {"platform": "ios"})
+        async with running_server(tmp_path) as server, server.client():
+            known, read = server.services.clients, server.services.feed.read
+
+            async def slow(query: Any) -> Any:
+                found = await read(query)
+                monkeypatch.setattr(server.services.feed, "read", read)
+                await known.synced(USER, PHONE, cursor="c", at=Millis(1), asked=Filter())
+                return found
+
+            monkeypatch.setattr(server.services.feed, "read", slow)
+            found = [await known.record(USER, PHONE)]
+            known._forget(USER, PHONE)
+            found.append(await known.record(USER, PHONE))
+        assert [one.cursor if one is not None else None for one in found] == ["c", "c"]
+
+    async def test_that_says_more_makes_no_other_forgotten(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(clients, "MAX_CLIENTS", 2)
+        async with running_server(tmp_path) as server, server.client():
+            known = server.services.clients
+            for name in ("phone", "watch"):
+                await known.introduced(USER, ClientId(name), {})
+            await known.introduced(USER, ClientId("watch"), {"platform": "ios"})
+            assert known.ids_of(USER) == [PHONE, "watch"]
 
 
 class TestWhatAClientFollows:

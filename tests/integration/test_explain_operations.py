@@ -86,6 +86,20 @@ class TestAnAppliedOperation:
         assert fates(view) == {"title": "equal"}
         assert view["explanation"] == "The update of note n changed nothing, because what it asks for was so already."
 
+    async def test_that_sent_its_base_does_not_say_that_it_was_so_already(self, server: RunningServer) -> None:
+        async with server.client() as one, server.client("2", "phone") as two:
+            result = await clash(server, one, two, update("mine", "n", 1, title="base"))
+        assert result["verdict"] == "applied"
+        view = await told(server, "mine")
+        assert fates(view) == {"title": "unknown"}
+        assert view["explanation"].endswith("what it sent was there already, or is what its client had before.")
+
+    async def test_that_sends_again_what_its_client_lost_is_not_called_merged(self, server: RunningServer) -> None:
+        async with server.client() as one, server.client("2", "phone") as two:
+            await clash(server, one, two, update("mine", "n", 1, title="base", is_pinned=True))
+            await one.do(update("again", "n", 2, title="base", is_pinned=False))
+        assert fates(await told(server, "again")) == {"title": "unknown", "is_pinned": "taken"}
+
     async def test_of_an_offline_queue_names_its_own_client(self, server: RunningServer) -> None:
         async with server.client() as client:
             await client.do(create("op_1", entity_id="n", title="x"))

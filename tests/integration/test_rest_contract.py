@@ -401,6 +401,18 @@ class TestRetry:
             body = done(await api.post("/api/sync/retry", json={"sync_id": "sync_abc123"}))
             assert tuple(one["operation_id"] for one in body["operation_results"]) == names
 
+    async def test_keeps_the_strategy_of_their_request(self, api: httpx.AsyncClient) -> None:
+        """Retried twice: what refuses it again keeps it as well."""
+        order, request = update("op_001", "later", 1, title="mine"), {"sync_id": "sync_abc123"}
+        await sync(api, order, default_resolution_strategy="client_wins", **request)
+        assert done(await api.get("/api/sync/operations/op_001"))["data"]["strategy"] is None  # it asked none
+        await api.post("/api/sync/retry", json=request)
+        await sync(api, create("made", entity_id="later", title="a"), client_id="other")
+        await sync(api, update("theirs", "later", 1, title="b"), client_id="other")
+        assert done(await api.post("/api/sync/retry", json=request))["retried_count"] == 1
+        verdict = done(await api.get("/api/sync/operations/op_001"))["data"]
+        assert (verdict["rule"], verdict["strategy"]) == ("client_wins", {"name": "client_wins", "source": "request"})
+
     async def test_says_again_what_is_malformed(self, api: httpx.AsyncClient) -> None:
         await sync(api, {"operation_id": "op_001", "operation_type": "create", "entity_type": "note"}, sync_id="s")
         body = done(await api.post("/api/sync/retry", json={"sync_id": "s"}))

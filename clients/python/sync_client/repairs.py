@@ -53,6 +53,8 @@ class Repairs:
         async with self._turn:
             for repair in range(REPAIRS + 1):
                 buckets = await self._differing(space_id, most_looks)
+                if buckets is None and repair:  # lost meanwhile: what came after the feed took its rows away must go
+                    return Outcome.HOPELESS
                 if buckets is None:
                     return await self._by_checksums(space_id)
                 if not buckets:

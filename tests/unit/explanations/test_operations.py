@@ -20,6 +20,23 @@ def contended(decided: Any = None, **changes: Any) -> Evidence:
     return evidence(decided, **{"steps": (step(2, "title"),), "bases": {"title": ["base"]}, **changes})
 
 
+class TestWhatTheClientSentBefore:
+    """It counts as the base of what it sends then, also where another value was stored."""
+
+    def test_and_sends_again_is_not_called_merged(self) -> None:
+        own = step(2, "content", modified_by="1", client_id="desktop", submitted=("title",))
+        decided = update("own_queue", Verdict.APPLIED, client_id="desktop")
+        known = evidence(
+            decided, steps=(own,), stored={"title": "old"}, submitted={"title": "mine"}, changed={}, bases={}
+        )
+        assert only(known).fate is Fate.UNKNOWN
+
+    def test_and_sends_again_alone_is_not_called_equal(self) -> None:
+        own = step(2, "content", modified_by="1", client_id="desktop", submitted=("title",))
+        known = stood("no_change", Verdict.APPLIED, steps=(own,), bases={})
+        assert only(known).fate is Fate.UNKNOWN
+
+
 class TestTheBase:
     def test_and_what_it_met_are_told_with_the_versions_between(self) -> None:
         told = explain_operation(evidence(update(base_version=0), steps=(step(2), step(1))))
@@ -55,6 +72,10 @@ class TestTheBase:
     def test_is_found_out_for_each_kind_of_verdict(self, decided: Any, base: int | None, met: int | None) -> None:
         told = explain_operation(Evidence(decided))
         assert (told.base, told.met) == (base, met)
+
+    def test_of_a_verdict_from_before_it_was_stored_is_that_of_the_conflict(self) -> None:
+        told = explain_operation(contended(update(base_version=None), conflicts=(conflict("c", client_version=1),)))
+        assert (told.base, [one.version for one in told.since]) == (1, [2])
 
     def test_of_a_verdict_from_before_it_was_stored_is_that_of_the_body(self) -> None:
         known = Evidence(rejected("r", operation_type=OperationType.UPDATE), body={"before_version": 4})
@@ -141,7 +162,7 @@ class TestAField:
     @pytest.mark.parametrize(
         ("rule", "verdict", "fate"),
         [
-            ("no_change", Verdict.APPLIED, Fate.EQUAL),
+            ("no_change", Verdict.APPLIED, Fate.UNKNOWN),
             ("field_merge", Verdict.SUPERSEDED, Fate.MERGED),
             ("latest_wins", Verdict.SUPERSEDED, Fate.LOST),
         ],

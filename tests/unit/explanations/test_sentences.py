@@ -39,6 +39,21 @@ class TestASentence:
             "other fields only."
         )
 
+    def test_of_a_verdict_from_before_its_base_was_stored_does_not_guess_it(self) -> None:
+        assert said(evidence(update(base_version=None), steps=())) == (
+            "The update of note a was merged as version 3, because since its base, which is not known, others changed "
+            "other fields only."
+        )
+
+    def test_of_what_changed_nothing_and_others_wrote_does_not_say_that_it_was_so(self) -> None:
+        """The client may have sent the base value, so that what others wrote stays."""
+        assert said(stood("no_change", Verdict.APPLIED)) == (
+            "The update of note a changed nothing, because what it sent was there already, or is what its client had "
+            "before."
+        )
+        untouched = stood("no_change", Verdict.APPLIED, steps=(step(2, "content"),), bases={"content": ["old"]})
+        assert said(untouched) == "The update of note a changed nothing, because what it asks for was so already."
+
     def test_of_a_loss_names_the_strategy_and_what_named_it(self) -> None:
         decided = update(
             "server_wins", sent=("title", "content"), strategy=Strategy.SERVER_WINS,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from sync_client import repairs, replica
+from sync_client.events import Lost
 from sync_client.fingerprints import bucket_of, fingerprint, xored
 from sync_client.frames import DifferingBuckets, DifferingRows
 from sync_client.links.port import LinkLostError
@@ -46,6 +47,16 @@ class Server:
 
     async def checksum(self, space_id: str) -> int:
         return xored(fingerprint(key, version) for key, version in self.notes.items())
+
+
+class LostServer(Server):
+    """Takes the space away from the reader while its answer of rows is on its way, and tells no more of it."""
+
+    async def differing_buckets(self, space_id: str, checksums: list[int]) -> DifferingBuckets | None:
+        return await super().differing_buckets(space_id, checksums) if not self.pages else None
+
+    async def checksum(self, space_id: str) -> int:
+        raise LinkLostError(Lost("the server answered 404 over HTTP"))
 
 
 class OldServer(Server):
@@ -98,3 +109,7 @@ class TestADifference:
     async def test_that_an_old_server_has_cannot_be_mended(self) -> None:
         assert await repairs_of(await store_with(a=1), OldServer(a=1)).mend("u-1") is Outcome.AGREES
         assert await repairs_of(await store_with(a=1), OldServer(a=2)).mend("u-1") is Outcome.HOPELESS
+
+    async def test_of_a_space_that_is_lost_meanwhile_leaves_nothing(self) -> None:
+        """The feed took the rows away before the answer that has them came: to start over drops them."""
+        assert await repairs_of(await store_with(a=1), LostServer(a=1, b=2)).mend("u-1") is Outcome.HOPELESS
