@@ -166,7 +166,7 @@ class SimulatedServer:
         if node.is_dead:
             return
         self._running.cancel()
-        await asyncio.wait([self._running])
+        await node.result(asyncio.wait([self._running]))  # a commit of its own may be its end
         self._is_leaving = True
         node.kill()
 

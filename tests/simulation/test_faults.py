@@ -1,0 +1,33 @@
+"""Courses that the simulator once got wrong itself: no promise was broken in them."""
+
+from sync_server.testing.plan import DevicePlan, Plan, Step
+from sync_server.testing.runs import own_setting, play
+
+DEVICE = DevicePlan("device_0", "1", ("websocket",), "json", has_file=False)
+
+
+class TestAServerThatStops:
+    def test_and_is_killed_by_the_commit_that_ends_it_is_down_and_comes_back(self) -> None:
+        kill = Step(1.0, "world", "kill_server", 1)
+        stop = Step(1.5, "world", "stop_server", 2)
+        found = []
+        for seed in range(8):
+            plan = Plan(seed, (DEVICE,), 0, 10_000, (kill._replace(seed=seed), stop))
+            found += play(plan, own_setting()).problems
+        assert found == []
+
+
+class TestAClientThatFollowsPushes:
+    def test_leaves_the_reset_of_a_reply_alone_and_so_does_the_checker(self) -> None:
+        """A restored backup: the pushes begin anew, and then a reply to an older cursor says so, too."""
+        device = DEVICE._replace(codec="msgpack", has_file=True)
+        steps = (
+            Step(0.55, "plain_0", "update", 2001622056),
+            Step(0.925, "device_0", "delete", 147713962),
+            Step(1.228, "world", "fall_silent", 688641157),
+            Step(4.433, "plain_0", "update", 1933322992),
+            Step(6.024, "world", "back_up", 2602645363),
+            Step(6.351, "world", "fall_silent", 550808900),
+            Step(11.655, "device_0", "create", 3003559788),
+        )
+        assert play(Plan(1951590428, (device,), 2, 3, steps), own_setting()).problems == []
