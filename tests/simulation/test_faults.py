@@ -31,3 +31,34 @@ class TestAClientThatFollowsPushes:
             Step(11.655, "device_0", "create", 3003559788),
         )
         assert play(Plan(1951590428, (device,), 2, 3, steps), own_setting()).problems == []
+
+
+class TestRightsThatAreGivenAndTakenAtOnce:
+    def test_hold_in_no_order_that_anybody_knows(self) -> None:
+        """The owner asked for both before either was answered: the later answer need not be of the later right."""
+        devices = (
+            DEVICE._replace(codec="msgpack"),
+            DevicePlan("device_1", "3", ("websocket",), "json", has_file=True),
+        )
+        steps = (
+            Step(0.306, "world", "change_rights", 3957644145),
+            Step(0.416, "world", "change_rights", 1581246895),
+            Step(5.054, "device_0", "create", 2192771425),
+        )
+        assert play(Plan(747032553, devices, 1, 0, steps), own_setting()).problems == []
+
+
+class TestARestoredBackup:
+    def test_may_be_noticed_by_rows_before_a_feed_over_http_tells_of_it(self) -> None:
+        devices = (
+            DEVICE._replace(links=("events",), has_file=True),
+            DevicePlan("device_1", "1", ("websocket",), "msgpack", has_file=True),
+            DevicePlan("device_2", "2", ("events",), "json", has_file=False),
+            DevicePlan("device_3", "2", ("poll",), "msgpack", has_file=False),
+        )
+        steps = (
+            Step(10.556, "world", "back_up", 889124653),
+            Step(10.81, "device_3", "create", 3594702737),
+            Step(32.717, "device_3", "create", 1583367555),
+        )
+        assert play(Plan(1256492074, devices, 0, 3, steps), own_setting()).problems == []
