@@ -56,6 +56,9 @@ class Receipts:
         if is_in_order:
             self.told(receipts, now)
             return
+        receipts = tuple(receipts)
+        if not receipts:  # what was done long ago is in the store now, and maybe in no receipt that waits
+            self._waiting.clear()
         for receipt in receipts:
             known = self._waiting.get(receipt.space_id)
             if known is None or known.seq < receipt.seq:

@@ -129,6 +129,15 @@ class TestAReceiptBesideTheFeed:
         receipts.told([receipt(7)], 102.0)
         assert due(receipts) == (receipt(7),)
 
+    def test_that_is_missing_makes_those_that_wait_untrue(self) -> None:
+        """A repeated verdict has none: what it acknowledges is in the store, and the feed is not so far."""
+        receipts = Receipts()
+        receipts.told([receipt(5)], 100.0)
+        receipts.answered([], 100.0, is_in_order=True)
+        assert receipts.due_at is not None
+        receipts.answered([], 100.0, is_in_order=False)
+        assert receipts.due_at is None
+
 
 def checks(effects: list[Effect]) -> list[Effect]:
     return [effect for effect in effects if isinstance(effect, Check)]
