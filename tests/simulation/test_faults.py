@@ -33,8 +33,24 @@ class TestAClientThatFollowsPushes:
         assert play(Plan(1951590428, (device,), 2, 3, steps), own_setting()).problems == []
 
 
-class TestRightsThatAreGivenAndTakenAtOnce:
-    def test_hold_in_no_order_that_anybody_knows(self) -> None:
+class TestRights:
+    def test_that_nobody_confirmed_may_have_been_given(self) -> None:
+        """The server was killed after the commit that gave the role and before it said so."""
+        devices = (
+            DEVICE._replace(links=("events",), codec="msgpack"),
+            DevicePlan("device_1", "3", ("websocket",), "msgpack", has_file=False),
+        )
+        steps = (
+            Step(0.032, "device_0", "create", 1581664990),
+            Step(0.391, "world", "change_rights", 1472992821),
+            Step(0.548, "world", "change_rights", 1144217762),
+            Step(1.743, "device_0", "update", 4018432882),
+            Step(1.796, "world", "kill_server", 732757555),
+            Step(1.878, "world", "change_rights", 639800296),
+        )
+        assert play(Plan(1534182118, devices, 0, 10_000, steps), own_setting()).problems == []
+
+    def test_that_are_given_and_taken_at_once_hold_in_no_order_that_anybody_knows(self) -> None:
         """The owner asked for both before either was answered: the later answer need not be of the later right."""
         devices = (
             DEVICE._replace(codec="msgpack"),
