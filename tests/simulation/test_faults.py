@@ -78,3 +78,17 @@ class TestARestoredBackup:
             Step(32.717, "device_3", "create", 1583367555),
         )
         assert play(Plan(1256492074, devices, 0, 3, steps), own_setting()).problems == []
+
+
+class TestASnapshotInPlaceOfALogThatIsGone:
+    def test_may_leave_out_what_was_deleted_meanwhile(self) -> None:
+        """A slow reader's position is below the horizon: it hears a reset, and nothing of what is gone."""
+        steps = (
+            Step(6.391, "device_0", "burst", 2547215628),
+            Step(24.523, "world", "slow_down", 1329749431),
+            Step(25.07, "plain_0", "delete", 743737457),
+            Step(26.756, "device_0", "update", 660112084),
+            Step(27.89, "world", "trim", 797494429),
+            Step(30.73, "device_0", "delete", 3789723636),
+        )
+        assert play(Plan(1321658222, (DEVICE,), 2, 3, steps), own_setting()).problems == []
