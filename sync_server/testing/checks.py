@@ -120,8 +120,8 @@ def late_pushes(evidence: Evidence) -> Iterator[str]:
     history = evidence.history
     grants = list(history.of(Granted))
     for revoked in (one for one in grants if one.role is None):
-        again = [one.asked_at for one in grants if one.user == revoked.user and one.asked_at > revoked.at]
-        until = min(again, default=float("inf"))
+        others = (one for one in grants if one.user == revoked.user and one is not revoked)
+        until = min((one.asked_at for one in others if one.at >= revoked.at), default=float("inf"))
         hidden = [
             mark
             for wrote, space_id in evidence.writers_spaces()

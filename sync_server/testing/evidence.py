@@ -164,7 +164,7 @@ def _message(got: Got) -> Message | None:
             pass
         case "sync_response":
             data = message["data"]
-            resets = tuple(reset["space_id"] for reset in data.get("resets", ()))
+            # its resets are for those who follow the cursor of replies; who hears these messages follows the pushes
             rows = [_told(got, update, data) for update in data.get("server_updates", ())]
             return Message(got.at, got.device, got.link, resets, tuple(rows), None, is_caught_up=False)
         case _:

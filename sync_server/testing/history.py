@@ -55,7 +55,7 @@ class Read(NamedTuple):
 
 
 class Granted(NamedTuple):
-    """An owner gave a role or, with None, took it away; the server said so at `at`."""
+    """An owner gave a role or, with None, took it away; the server said so at `at`, or maybe died before."""
 
     asked_at: float
     at: float

@@ -167,7 +167,7 @@ class SimulatedServer:
         if node.is_dead:
             return
         self._running.cancel()
-        await node.end(self._running)
+        await node.end(self._running)  # a commit of its own may be its end
         self._is_leaving = True
         node.kill()
 

@@ -82,7 +82,8 @@ def _missing(evidence: Evidence, messages: list[Message]) -> Iterator[str]:
         if message.resets or cursor is None or cursor.scan is not None or not _is_of_now(evidence, message):
             position = None if message.resets else position
             continue
-        if position is not None:
+        is_snapshot = any(row.is_snapshot for row in message.rows)  # it leaves out what is gone, and its cursors jump
+        if position is not None and not is_snapshot:
             for seq in range(position + 1, cursor.seq + 1):
                 change = evidence.log.get(seq)
                 if change is None or seq in told or change.client_id == client_id:

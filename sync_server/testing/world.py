@@ -167,7 +167,8 @@ class World:
         try:
             await self.ask(method, path, json=body)
         except httpx.HTTPError:
-            return  # whether it was done is not known
+            if role is None:
+                return  # whether it was done is not known: a role may have been given, none was surely taken
         self.history.add(Granted(asked_at, self.now, user, self.shared, role))
 
     async def ask(self, method: str, path: str, *, user: str = OWNER, line: Line | None = None, **options: Any) -> Any:

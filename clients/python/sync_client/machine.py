@@ -290,7 +290,7 @@ class Machine:
             case Greeting() | Admission():
                 return self._answered(event, frame, now)
             case Changes():
-                return self._changes(frame)
+                return self._changes(frame, now)
             case Reset():
                 self._check_is_due = True
                 self._receipts.reset(frame.space_id)
@@ -303,7 +303,8 @@ class Machine:
                 checks = self._check(frame, now)
                 return [Apply(partial(replica.complete, cursor=frame.cursor)), *self._synced(), *checks]
             case Results():
-                self._receipts.told(frame.receipts if self._profile.entity_types is None else (), now)
+                receipts = frame.receipts if self._profile.entity_types is None else ()
+                self._receipts.answered(receipts, now, is_in_order=self.kind is LinkKind.WEBSOCKET)
                 self.rows_told += len(frame.updates) if self._uploads.is_plain else 0
                 listing = [ListConflicts()] if frame.omits_conflicts else []
                 return [*self._uploads.results(frame, now, cursor=self.cursor), *listing, *self._synced()]
@@ -414,11 +415,11 @@ class Machine:
         self._receipts.told(frame.receipts or (), now, is_urgent=is_due)
         return [Check()] if is_due and not frame.receipts else []
 
-    def _changes(self, frame: Changes) -> list[Effect]:
+    def _changes(self, frame: Changes, now: float) -> list[Effect]:
         self.rows_told += len(frame.updates)
         self.cursor, self._is_proven = frame.cursor or self.cursor, True
         updates, is_plain = self._uploads.told(frame.updates), self._uploads.is_plain
-        self._receipts.changed(updates)
+        self._receipts.changed(updates, now)
         step = partial(replica.take, updates=updates, cursor=frame.cursor, is_plain=is_plain)
         return [Apply(step), *self._synced()]
 

@@ -1,5 +1,6 @@
 """The machine with all around it but a socket: what it asks for is done on a store in memory."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sync_client import replica, views
@@ -18,7 +19,7 @@ from sync_client.events import (
     Written,
 )
 from sync_client.frames import Admission, CaughtUp, Failure, Greeting, Limits, Result
-from sync_client.ladder import Ladder
+from sync_client.ladder import Ladder, LinkKind
 from sync_client.machine import Machine
 from sync_client.states import State
 from sync_client.stores.memory import MemoryTables
@@ -41,15 +42,17 @@ def kinds(effects: list[Effect]) -> list[type]:
 class Shell:
     """Does what the machine asks for, on a store in memory."""
 
-    def __init__(self, resume: Resume | None = None, **profile: Any) -> None:
+    def __init__(
+        self, resume: Resume | None = None, *, links: Sequence[LinkKind] = tuple(LinkKind), **profile: Any
+    ) -> None:
         self.now = 100.0
         self.tables = MemoryTables()
         self.sent: list[dict[str, Any]] = []
         self.done: list[Effect] = []
         numbers = iter(range(1, 10_000))
         self.machine = Machine(
-            Profile("client_a", **profile), resume or Resume(), ladder=Ladder(), new_id=lambda: f"m{next(numbers)}",
-            chance=lambda: 0.5, now_text=lambda: AT,
+            Profile("client_a", **profile), resume or Resume(), ladder=Ladder(links),
+            new_id=lambda: f"m{next(numbers)}", chance=lambda: 0.5, now_text=lambda: AT,
         )  # fmt: skip
 
     def tell(self, event: Input) -> list[Effect]:

@@ -1,7 +1,8 @@
-"""The laws R1 to R3 of `receipts`, alone and in the machine."""
+"""The laws R1 to R4 of `receipts`, alone and in the machine."""
 
 from sync_client.events import Check, Effect, Lost, Resume
 from sync_client.frames import CaughtUp, Changes, Receipt, Reset, Update
+from sync_client.ladder import LinkKind
 from sync_client.receipts import COMPARE_S, REST_S, Receipts
 
 from clients.python.tests.builders import applied, create, row, tombstone
@@ -33,18 +34,18 @@ class TestAReceipt:
     def test_is_void_once_its_space_has_changed(self) -> None:
         receipts = Receipts()
         receipts.told([receipt(5), receipt(5, "s")], 100.0)
-        receipts.changed([change(6)])
+        receipts.changed([change(6)], 101.0)
         assert due(receipts) == (receipt(5, "s"),)
 
     def test_counts_changes_that_come_after_it(self) -> None:
         receipts = Receipts()
         receipts.told([receipt(5)], 100.0)
-        receipts.changed([change(5), change(9, "s"), Update(tombstone("b")._replace(space_id=None), seq=9)])
+        receipts.changed([change(5), change(9, "s"), Update(tombstone("b")._replace(space_id=None), seq=9)], 101.0)
         assert due(receipts) == (receipt(5),)
 
     def test_is_void_once_its_space_is_lost_or_comes_anew(self) -> None:
         for void in (
-            lambda receipts: receipts.changed([change(3, is_revoked=True)]),
+            lambda receipts: receipts.changed([change(3, is_revoked=True)], 101.0),
             lambda receipts: receipts.reset("u-1"),
             lambda receipts: receipts.reset(None),
             lambda receipts: receipts.begin(),
@@ -90,6 +91,54 @@ class TestAComparison:
         assert receipts.taken(102.0) == (receipt(6),)
 
 
+class TestAReceiptBesideTheFeed:
+    """R4"""
+
+    def early(self, seq: int = 6) -> Receipts:
+        receipts = Receipts()
+        receipts.answered([receipt(seq)], 100.0, is_in_order=False)
+        assert receipts.due_at is None
+        return receipts
+
+    def test_waits_until_the_feed_has_told_as_much(self) -> None:
+        receipts = self.early()
+        receipts.changed([change(5), change(6, "s")], 101.0)
+        assert receipts.due_at is None
+        receipts.changed([change(6)], 102.0)
+        assert receipts.due_at == 102.0 + REST_S
+        assert due(receipts) == (receipt(6),)
+
+    def test_is_void_once_its_space_has_changed_again_or_is_lost_or_comes_anew(self) -> None:
+        for void in (
+            lambda receipts: receipts.changed([change(6), change(7)], 101.0),
+            lambda receipts: receipts.changed([change(3, is_revoked=True), change(6)], 101.0),
+            lambda receipts: receipts.reset("u-1"),
+            lambda receipts: receipts.reset(None),
+            lambda receipts: receipts.begin(),
+        ):
+            receipts = self.early()
+            void(receipts)
+            assert due(receipts) == ()
+
+    def test_makes_an_older_one_untrue(self) -> None:
+        receipts = Receipts()
+        receipts.told([receipt(5)], 100.0)
+        receipts.answered([receipt(6)], 100.0, is_in_order=False)
+        receipts.told([receipt(5)], 101.0)
+        assert due(receipts) == ()
+        receipts.told([receipt(7)], 102.0)
+        assert due(receipts) == (receipt(7),)
+
+    def test_that_is_missing_makes_those_that_wait_untrue(self) -> None:
+        """A repeated verdict has none: what it acknowledges is in the store, and the feed is not so far."""
+        receipts = Receipts()
+        receipts.told([receipt(5)], 100.0)
+        receipts.answered([], 100.0, is_in_order=True)
+        assert receipts.due_at is not None
+        receipts.answered([], 100.0, is_in_order=False)
+        assert receipts.due_at is None
+
+
 def checks(effects: list[Effect]) -> list[Effect]:
     return [effect for effect in effects if isinstance(effect, Check)]
 
@@ -125,6 +174,15 @@ class TestTheMachine:
         shell = self.come_back()
         shell.write(create("o1", title="x"))
         shell.answer(applied(create("o1"), 1, {"title": "x"}), receipts=(receipt(6),))
+        assert self.compared(shell) == [Check((receipt(6),))]
+
+    def test_compares_no_acknowledgement_that_overtook_a_feed_over_http(self) -> None:
+        """R4: the feed hung, an operation went its own way, and rows on their way were taken for wrong ones."""
+        shell = self.come_back(links=(LinkKind.POLL,))
+        shell.write(create("o1", title="x"))
+        shell.answer(applied(create("o1"), 1, {"title": "x"}), receipts=(receipt(6),))
+        assert checks(shell.wait()) == []
+        shell.hear(Changes([change(6)], "c2"))
         assert self.compared(shell) == [Check((receipt(6),))]
 
     def test_compares_nothing_while_a_request_is_under_way(self) -> None:

@@ -1,0 +1,94 @@
+"""Courses that the simulator once got wrong itself: no promise was broken in them."""
+
+from sync_server.testing.plan import DevicePlan, Plan, Step
+from sync_server.testing.runs import own_setting, play
+
+DEVICE = DevicePlan("device_0", "1", ("websocket",), "json", has_file=False)
+
+
+class TestAServerThatStops:
+    def test_and_is_killed_by_the_commit_that_ends_it_is_down_and_comes_back(self) -> None:
+        kill = Step(1.0, "world", "kill_server", 1)
+        stop = Step(1.5, "world", "stop_server", 2)
+        found = []
+        for seed in range(8):
+            plan = Plan(seed, (DEVICE,), 0, 10_000, (kill._replace(seed=seed), stop))
+            found += play(plan, own_setting()).problems
+        assert found == []
+
+
+class TestAClientThatFollowsPushes:
+    def test_leaves_the_reset_of_a_reply_alone_and_so_does_the_checker(self) -> None:
+        """A restored backup: the pushes begin anew, and then a reply to an older cursor says so, too."""
+        device = DEVICE._replace(codec="msgpack", has_file=True)
+        steps = (
+            Step(0.55, "plain_0", "update", 2001622056),
+            Step(0.925, "device_0", "delete", 147713962),
+            Step(1.228, "world", "fall_silent", 688641157),
+            Step(4.433, "plain_0", "update", 1933322992),
+            Step(6.024, "world", "back_up", 2602645363),
+            Step(6.351, "world", "fall_silent", 550808900),
+            Step(11.655, "device_0", "create", 3003559788),
+        )
+        assert play(Plan(1951590428, (device,), 2, 3, steps), own_setting()).problems == []
+
+
+class TestRights:
+    def test_that_nobody_confirmed_may_have_been_given(self) -> None:
+        """The server was killed after the commit that gave the role and before it said so."""
+        devices = (
+            DEVICE._replace(links=("events",), codec="msgpack"),
+            DevicePlan("device_1", "3", ("websocket",), "msgpack", has_file=False),
+        )
+        steps = (
+            Step(0.032, "device_0", "create", 1581664990),
+            Step(0.391, "world", "change_rights", 1472992821),
+            Step(0.548, "world", "change_rights", 1144217762),
+            Step(1.743, "device_0", "update", 4018432882),
+            Step(1.796, "world", "kill_server", 732757555),
+            Step(1.878, "world", "change_rights", 639800296),
+        )
+        assert play(Plan(1534182118, devices, 0, 10_000, steps), own_setting()).problems == []
+
+    def test_that_are_given_and_taken_at_once_hold_in_no_order_that_anybody_knows(self) -> None:
+        """The owner asked for both before either was answered: the later answer need not be of the later right."""
+        devices = (
+            DEVICE._replace(codec="msgpack"),
+            DevicePlan("device_1", "3", ("websocket",), "json", has_file=True),
+        )
+        steps = (
+            Step(0.306, "world", "change_rights", 3957644145),
+            Step(0.416, "world", "change_rights", 1581246895),
+            Step(5.054, "device_0", "create", 2192771425),
+        )
+        assert play(Plan(747032553, devices, 1, 0, steps), own_setting()).problems == []
+
+
+class TestARestoredBackup:
+    def test_may_be_noticed_by_rows_before_a_feed_over_http_tells_of_it(self) -> None:
+        devices = (
+            DEVICE._replace(links=("events",), has_file=True),
+            DevicePlan("device_1", "1", ("websocket",), "msgpack", has_file=True),
+            DevicePlan("device_2", "2", ("events",), "json", has_file=False),
+            DevicePlan("device_3", "2", ("poll",), "msgpack", has_file=False),
+        )
+        steps = (
+            Step(10.556, "world", "back_up", 889124653),
+            Step(10.81, "device_3", "create", 3594702737),
+            Step(32.717, "device_3", "create", 1583367555),
+        )
+        assert play(Plan(1256492074, devices, 0, 3, steps), own_setting()).problems == []
+
+
+class TestASnapshotInPlaceOfALogThatIsGone:
+    def test_may_leave_out_what_was_deleted_meanwhile(self) -> None:
+        """A slow reader's position is below the horizon: it hears a reset, and nothing of what is gone."""
+        steps = (
+            Step(6.391, "device_0", "burst", 2547215628),
+            Step(24.523, "world", "slow_down", 1329749431),
+            Step(25.07, "plain_0", "delete", 743737457),
+            Step(26.756, "device_0", "update", 660112084),
+            Step(27.89, "world", "trim", 797494429),
+            Step(30.73, "device_0", "delete", 3789723636),
+        )
+        assert play(Plan(1321658222, (DEVICE,), 2, 3, steps), own_setting()).problems == []
