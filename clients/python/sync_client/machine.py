@@ -303,7 +303,8 @@ class Machine:
                 checks = self._check(frame, now)
                 return [Apply(partial(replica.complete, cursor=frame.cursor)), *self._synced(), *checks]
             case Results():
-                self._receipts.told(frame.receipts if self._profile.entity_types is None else (), now)
+                receipts = frame.receipts if self._profile.entity_types is None else ()
+                self._receipts.replied(receipts, now, is_in_order=self.kind is LinkKind.WEBSOCKET)
                 self.rows_told += len(frame.updates) if self._uploads.is_plain else 0
                 listing = [ListConflicts()] if frame.omits_conflicts else []
                 return [*self._uploads.results(frame, now, cursor=self.cursor), *listing, *self._synced()]

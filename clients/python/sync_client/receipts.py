@@ -5,6 +5,7 @@ A comparison reads every row of a space, as only that finds what was damaged; so
  R1 A receipt is compared only if no change of its space that is not in it was told since.
  R2 Nothing is compared while an operation waits for its end: what it did may be in the receipt and not in the store.
  R3 After a first sync and a reset it is compared at once, else after a moment of rest and a minute after the last time.
+ R4 What a reply says is compared only over a WebSocket: over HTTP it overtakes the changes that a poll waits for.
 """
 
 from collections.abc import Iterable
@@ -42,6 +43,14 @@ class Receipts:
                 self._waiting[receipt.space_id] = receipt
                 self._told_at = now
         self._is_urgent |= is_urgent
+
+    def replied(self, receipts: Iterable[Receipt], now: float, *, is_in_order: bool) -> None:
+        """Keep what a reply says, or, where the changes before it may come after it, forget what it makes untrue."""
+        if is_in_order:
+            self.told(receipts, now)
+        else:
+            for receipt in receipts:
+                self._waiting.pop(receipt.space_id, None)
 
     def changed(self, updates: Iterable[Update]) -> None:
         """Forget what these changes make untrue."""

@@ -41,15 +41,15 @@ def kinds(effects: list[Effect]) -> list[type]:
 class Shell:
     """Does what the machine asks for, on a store in memory."""
 
-    def __init__(self, resume: Resume | None = None, **profile: Any) -> None:
+    def __init__(self, resume: Resume | None = None, *, ladder: Ladder | None = None, **profile: Any) -> None:
         self.now = 100.0
         self.tables = MemoryTables()
         self.sent: list[dict[str, Any]] = []
         self.done: list[Effect] = []
         numbers = iter(range(1, 10_000))
         self.machine = Machine(
-            Profile("client_a", **profile), resume or Resume(), ladder=Ladder(), new_id=lambda: f"m{next(numbers)}",
-            chance=lambda: 0.5, now_text=lambda: AT,
+            Profile("client_a", **profile), resume or Resume(), ladder=ladder or Ladder(),
+            new_id=lambda: f"m{next(numbers)}", chance=lambda: 0.5, now_text=lambda: AT,
         )  # fmt: skip
 
     def tell(self, event: Input) -> list[Effect]:

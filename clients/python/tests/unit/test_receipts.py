@@ -1,7 +1,8 @@
-"""The laws R1 to R3 of `receipts`, alone and in the machine."""
+"""The laws R1 to R4 of `receipts`, alone and in the machine."""
 
 from sync_client.events import Check, Effect, Lost, Resume
 from sync_client.frames import CaughtUp, Changes, Receipt, Reset, Update
+from sync_client.ladder import Ladder, LinkKind
 from sync_client.receipts import COMPARE_S, REST_S, Receipts
 
 from clients.python.tests.builders import applied, create, row, tombstone
@@ -126,6 +127,14 @@ class TestTheMachine:
         shell.write(create("o1", title="x"))
         shell.answer(applied(create("o1"), 1, {"title": "x"}), receipts=(receipt(6),))
         assert self.compared(shell) == [Check((receipt(6),))]
+
+    def test_compares_no_acknowledgement_that_overtook_the_changes(self) -> None:
+        """R4: the poll that would have brought what others changed before still hangs."""
+        shell = Shell(Resume(cursor="c0", is_complete=True), ladder=Ladder((LinkKind.POLL,))).connect()
+        shell.hear(CaughtUp("c1", (receipt(5),)))
+        shell.write(create("o1", title="x"))
+        shell.answer(applied(create("o1"), 1, {"title": "x"}), receipts=(receipt(6),))
+        assert self.compared(shell) == []
 
     def test_compares_nothing_while_a_request_is_under_way(self) -> None:
         """R2, and it is not woken for it either."""
