@@ -50,8 +50,14 @@ async def update_late(world: World, device: Device, chance: Random) -> None:
 
 async def delete(world: World, device: Device, chance: Random) -> None:
     note = await _some(device, chance)
-    if note is not None:
-        await _tried(device, lambda client: client.delete(note))
+    if note is None:
+        return
+
+    async def act(client: SyncClient) -> Entity:
+        await client.delete(note)
+        return note
+
+    if await _tried(device, act) is not None:
         world.wrote(device, "deletes", note.key)
 
 

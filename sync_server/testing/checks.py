@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from sync_client.values import Key
 
 from sync_server.testing.evidence import Evidence, Verdict, text_of
-from sync_server.testing.history import Got, Granted, History, Read, State, Wrote
+from sync_server.testing.history import History, Read, State, Truth, Wrote
+from sync_server.testing.losses import lost_deletes, lost_rivals
+from sync_server.testing.rights import forbidden
 from sync_server.testing.streams import gaps, wrong_states
 
 MOST_TOLD = 5
@@ -26,12 +28,12 @@ def violations(history: History) -> list[str]:
 
 def lost_acknowledgements(evidence: Evidence) -> Iterator[str]:
     """P1: what was acknowledged is in the history."""
-    known = {(one.key, one.version) for one in evidence.versions.values()}
-    made = {one.operation_id for one in evidence.versions.values()}
+    made = {(one.client_id, one.operation_id, one.key, one.version) for one in evidence.versions.values()}
     for verdict in evidence.verdicts:
         if not verdict.has_effect or evidence.is_lost(verdict.at) or evidence.history.is_trimmed:
             continue
-        if (verdict.key, verdict.version) not in known or verdict.operation_id not in made:
+        client_id = evidence.client_id(verdict.device)
+        if (client_id, verdict.operation_id, verdict.key, verdict.version) not in made:
             yield f"{verdict.device} was told that {verdict.operation_id} is done; no version of {verdict.key} is by it"
 
 
@@ -61,6 +63,10 @@ def unclear_verdicts(evidence: Evidence) -> Iterator[str]:
     for device, end in evidence.history.ends.items():
         if end.pending:
             yield f"{device} still has {len(end.pending)} operations without a verdict ({end.trouble})"
+        ended = {one.operation_id for one in evidence.verdicts if one.device == device}
+        ended |= {one.operation_id for one in end.pending} | {one.operation_id for one in end.quarantined}
+        for operation_id in evidence.operations[device].keys() - ended:
+            yield f"{device} sent {operation_id}, never heard its verdict and has forgotten it"
 
 
 def phantoms(evidence: Evidence) -> Iterator[str]:
@@ -103,6 +109,8 @@ def silent_losses(evidence: Evidence) -> Iterator[str]:
         for mark in wrote.marks:
             if mark not in everything:
                 yield f"what {wrote.device} wrote at {wrote.at:.3f} s ({wrote.what} {wrote.key}, {mark}) is nowhere"
+    yield from lost_deletes(evidence)
+    yield from lost_rivals(evidence)
 
 
 def different_replicas(evidence: Evidence) -> Iterator[str]:
@@ -113,27 +121,8 @@ def different_replicas(evidence: Evidence) -> Iterator[str]:
             yield f"{name} is not live in the end: {end.trouble}"
         elif (difference := _difference(end.rows, truth.rows)) is not None:
             yield f"{name} has {difference}"
-
-
-def late_pushes(evidence: Evidence) -> Iterator[str]:
-    """P10: what was written after a role was taken away does not come any more."""
-    history = evidence.history
-    grants = list(history.of(Granted))
-    for revoked in (one for one in grants if one.role is None):
-        others = (one for one in grants if one.user == revoked.user and one is not revoked)
-        until = min((one.asked_at for one in others if one.at >= revoked.at), default=float("inf"))
-        hidden = [
-            mark
-            for wrote, space_id in evidence.writers_spaces()
-            if wrote.at >= revoked.at and space_id == revoked.space_id and history.users[wrote.device] != revoked.user
-            for mark in wrote.marks
-        ]
-        for got in history.of(Got):
-            if hidden and history.users[got.device] == revoked.user and revoked.at <= got.at < until:
-                text = text_of(got.message)
-                for mark in hidden:
-                    if mark in text:
-                        yield f"{got.device} was told {mark} {got.at - revoked.at:.3f} s after its user lost the space"
+        elif (ours := {one.conflict_id for one in end.conflicts}) != (theirs := _open_conflicts(truth)):
+            yield f"{name} has the open conflicts {sorted(ours)}, the server {sorted(theirs)}"
 
 
 _CHECKS: tuple[tuple[str, Callable[[Evidence], Iterator[str]]], ...] = (
@@ -146,7 +135,7 @@ _CHECKS: tuple[tuple[str, Callable[[Evidence], Iterator[str]]], ...] = (
     ("P7", stale_reads),
     ("P8", silent_losses),
     ("P9", different_replicas),
-    ("P10", late_pushes),
+    ("P10", forbidden),
 )
 
 
@@ -162,6 +151,10 @@ def _was_deleted(evidence: Evidence, key: Key) -> bool:
 def _reads(evidence: Evidence, read: Read) -> bool:
     user = evidence.history.users[read.device]
     return evidence.spaces.get(read.key) in evidence.steady_spaces(user)
+
+
+def _open_conflicts(truth: Truth) -> set[str]:
+    return {conflict["conflict_id"] for conflict in truth.conflicts if conflict["status"] == "open"}
 
 
 def _difference(rows: Mapping[Key, State], truth: Mapping[Key, State]) -> str | None:

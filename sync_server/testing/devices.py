@@ -159,7 +159,7 @@ class Device:
 
 def _live(rows: dict[Key, Row]) -> dict[Key, State]:
     states = {}
-    for key, row in rows.items():
+    for key, row in sorted(rows.items()):
         if row.data is not None:
             data = json.loads(row.data)
             data.pop("id", None)

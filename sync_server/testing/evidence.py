@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sync_client.values import Key
 
 from sync_server.cursor import Cursor, parse_cursor
-from sync_server.testing.history import Got, Granted, History, Json, Opened, Restored, Version, Wrote
+from sync_server.testing.history import Got, Granted, History, Json, Opened, Restored, Sent, Version, Wrote
 
 _SHOWN = {"applied", "merged"}
 _LATER = {"SYNC_ERROR", "RATE_LIMIT_EXCEEDED", "TIMEOUT", "NETWORK_ERROR"}
@@ -32,6 +32,14 @@ class Verdict(NamedTuple):
     @property
     def has_effect(self) -> bool:
         return self.seq is not None and self.verdict in _SHOWN and self.operation_type in {"create", "update", "delete"}
+
+
+class Asked(NamedTuple):
+    """An operation as a device sent it for the first time."""
+
+    at: float
+    device: str
+    operation: Json
 
 
 class Told(NamedTuple):
@@ -66,6 +74,7 @@ class Evidence:
         versions: every version that the server's history still has, by entity and number.
         log: the same by seq.
         spaces: in which space an entity is, where anybody was told.
+        operations: what each device asked for, by id, as it was sent first.
     """
 
     def __init__(self, history: History) -> None:
@@ -77,6 +86,7 @@ class Evidence:
         self.verdicts = list(self._verdicts())
         self.messages = list(self._messages())
         self.spaces = self._spaces()
+        self.operations = self._operations()
 
     def is_lost(self, at: float) -> bool:
         """Whether what was true at that moment may have been taken back by a backup."""
@@ -85,6 +95,10 @@ class Evidence:
     def era(self, at: float) -> int:
         """How often a backup had been restored."""
         return sum(one.at <= at for one in self.restores)
+
+    def client_id(self, device: str) -> str:
+        end = self.history.ends.get(device)
+        return end.client_id if end is not None else device
 
     def links(self) -> Iterator[list[Message]]:
         """The messages of each WebSocket, in order."""
@@ -119,6 +133,14 @@ class Evidence:
                 message = _message(got)
                 if message is not None:
                     yield message
+
+    def _operations(self) -> dict[str, dict[str, Asked]]:
+        found: dict[str, dict[str, Asked]] = defaultdict(dict)
+        for sent in self.history.of(Sent):
+            if sent.message["type"] == "sync":
+                for operation in sent.message["data"].get("operations", ()):
+                    found[sent.device].setdefault(operation["operation_id"], Asked(sent.at, sent.device, operation))
+        return found
 
     def _spaces(self) -> dict[Key, str]:
         spaces = {key: state.space_id for truth in self.history.truths.values() for key, state in truth.rows.items()}
@@ -164,9 +186,9 @@ def _message(got: Got) -> Message | None:
             pass
         case "sync_response":
             data = message["data"]
-            # its resets are for those who follow the cursor of replies; who hears these messages follows the pushes
             rows = [_told(got, update, data) for update in data.get("server_updates", ())]
-            return Message(got.at, got.device, got.link, resets, tuple(rows), None, is_caught_up=False)
+            # its resets are for those without a subscription; who has one is told them again, with the rows
+            return Message(got.at, got.device, got.link, (), tuple(rows), None, is_caught_up=False)
         case _:
             return None
     cursor = parse_cursor(message["cursor"]) if message.get("cursor") is not None else None

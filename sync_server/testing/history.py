@@ -55,13 +55,18 @@ class Read(NamedTuple):
 
 
 class Granted(NamedTuple):
-    """An owner gave a role or, with None, took it away; the server said so at `at`, or maybe died before."""
+    """An owner gave a role or, with None, took it away; the server said so at `at`.
+
+    Attributes:
+        is_sure: it did; else the answer was lost, and nobody knows.
+    """
 
     asked_at: float
     at: float
     user: str
     space_id: str
     role: str | None
+    is_sure: bool = True
 
 
 class Happened(NamedTuple):

@@ -16,9 +16,10 @@ def gaps(evidence: Evidence) -> Iterator[str]:
 
 
 def wrong_states(evidence: Evidence) -> Iterator[str]:
-    """P5: who has caught up has what the log makes of it, wherever they began."""
+    """P5: who has caught up has what the log makes of it, wherever they began, and so has a snapshot."""
     if evidence.history.is_trimmed:
         return
+    yield from _wrong_snapshots(evidence)
     only = _only_sockets(evidence)
     replicas: dict[str, Replica] = {}
     for message in evidence.messages:
@@ -28,6 +29,18 @@ def wrong_states(evidence: Evidence) -> Iterator[str]:
         replica.take(message)
         if message.is_caught_up and _is_of_now(evidence, message):
             yield from _different(evidence, message, replica)
+
+
+def _wrong_snapshots(evidence: Evidence) -> Iterator[str]:
+    for user, truth in evidence.history.truths.items():
+        newest: dict[Key, Version] = {}
+        for one in truth.versions:
+            if one.key not in newest or newest[one.key].version < one.version:
+                newest[one.key] = one
+        for key in sorted({*newest, *truth.rows}):
+            change, row = newest.get(key), truth.rows.get(key)
+            if _data(change) != (row.data if row is not None else None):
+                yield f"user {user} is told {key} as {row} in a snapshot, the log says {change}"
 
 
 class Replica:
@@ -73,7 +86,7 @@ def _missing(evidence: Evidence, messages: list[Message]) -> Iterator[str]:
     if user not in evidence.history.truths:
         return
     spaces = evidence.steady_spaces(user)
-    client_id = _client_id(evidence, messages[0].device)
+    client_id = evidence.client_id(messages[0].device)
     told = {row.seq for message in messages for row in message.rows}
     newest = {row.key: max(row.seq, 0) for message in messages for row in message.rows}
     position: int | None = None
@@ -101,7 +114,7 @@ def _is_newer_known(evidence: Evidence, change: Version, newest: dict[Key, int])
 def _different(evidence: Evidence, message: Message, replica: Replica) -> Iterator[str]:
     assert message.cursor is not None  # `caught_up` has one
     spaces = evidence.steady_spaces(evidence.history.users[message.device])
-    own = _client_id(evidence, message.device)
+    own = evidence.client_id(message.device)
     expected: dict[Key, Version] = {}
     for seq in sorted(seq for seq in evidence.log if seq <= message.cursor.seq):
         change = evidence.log[seq]
@@ -120,11 +133,6 @@ def _different(evidence: Evidence, message: Message, replica: Replica) -> Iterat
 
 def _data(change: Version | None) -> Json | None:
     return change.data if change is not None else None
-
-
-def _client_id(evidence: Evidence, device: str) -> str:
-    end = evidence.history.ends.get(device)
-    return end.client_id if end is not None else device
 
 
 def _is_of_now(evidence: Evidence, message: Message) -> bool:

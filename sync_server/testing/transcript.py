@@ -32,8 +32,8 @@ def _lines(event: Event) -> Iterator[str]:
             yield from (f"{device} hears {text}" for text in _told(message))
         case Read(_, _, device, key, version):
             yield f"{device} reads {key.entity_id[-6:]} over HTTP: version {version}"
-        case Granted(_, _, user, _, role):
-            yield f"user {user} is {role or 'no member any more'} of the shared space"
+        case Granted(_, _, user, _, role, is_sure):
+            yield f"user {user} is {'' if is_sure else 'perhaps '}{role or 'no member any more'} of the shared space"
         case Restored(_, backup_at):
             yield f"the server goes on from its backup of {backup_at:.3f} s"
         case Happened(_, who, what):

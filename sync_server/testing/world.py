@@ -164,12 +164,12 @@ class World:
         asked_at = self.now
         path = f"/spaces/{self.shared}/members/{user}"
         method, body = ("PUT", {"role": role}) if role is not None else ("DELETE", None)
+        is_sure = True
         try:
             await self.ask(method, path, json=body)
         except httpx.HTTPError:
-            if role is None:
-                return  # whether it was done is not known: a role may have been given, none was surely taken
-        self.history.add(Granted(asked_at, self.now, user, self.shared, role))
+            is_sure = False
+        self.history.add(Granted(asked_at, self.now, user, self.shared, role, is_sure))
 
     async def ask(self, method: str, path: str, *, user: str = OWNER, line: Line | None = None, **options: Any) -> Any:
         """The `data` of the server's answer.

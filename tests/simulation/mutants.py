@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from sync_client.stores.memory import MemoryTables
+
 from sync_server import feed
 from sync_server.conflict import decide
+from sync_server.conflict.model import Outcome, Rule
 from sync_server.hub import Hub, _Round
 from sync_server.orders import Batch, Committed
 from sync_server.records import Update
@@ -16,7 +19,7 @@ from sync_server.stores.log_reader import LogReader
 from sync_server.testing import servers
 from sync_server.testing.plan import Choice
 from sync_server.testing.servers import SimulatedServer, SteppedCommitter
-from sync_server.types import ClientId
+from sync_server.types import ClientId, OperationType, Role, Verdict
 
 Patch = Callable[[], AbstractContextManager[object]]
 
@@ -233,6 +236,47 @@ def ignores_the_epoch() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def writes_over_what_nobody_saw() -> Iterator[None]:
+    """The last one wins, whatever it is based on, and no conflict says so."""
+
+    def on_top(case: Any, entity: Any) -> Outcome:
+        return decide._update_on_top(case, entity, Rule.SAME_VERSION)
+
+    with patch.object(decide, "_update_stale", on_top):
+        yield
+
+
+@contextmanager
+def only_says_that_it_deletes() -> Iterator[None]:
+    done = Outcome(Verdict.APPLIED, Rule.NO_CHANGE, deleted=True)
+    with patch.dict(decide._OF_TYPE, {OperationType.DELETE: lambda _: done}):
+        yield
+
+
+@contextmanager
+def lets_viewers_write() -> Iterator[None]:
+    role_of = Round._role
+
+    def generous(current: Round, batch: Batch, space_id: Any) -> Role | None:
+        return Role.EDITOR if role_of(current, batch, space_id) is not None else None
+
+    with patch.object(Round, "_role", generous):
+        yield
+
+
+@contextmanager
+def forgets_to_send_deletes() -> Iterator[None]:
+    """A bug of the client: what its queue drops is never sent, and nobody is told."""
+    enqueue = MemoryTables.enqueue
+
+    def some(tables: MemoryTables, operations: Any) -> None:
+        enqueue(tables, [one for one in operations if one.operation_type != "delete"])
+
+    with patch.object(MemoryTables, "enqueue", some):
+        yield
+
+
 KILLS, FULL_DISK, CUTS = (Choice("kill_server", 1),), (Choice("fill_disk", 1),), (Choice("cut", 1),)
 OFFLINE = (Choice("go_down", 1), Choice("cut", 1))
 SLOW, TRIMMED = (Choice("slow_down", 1),), (Choice("trim", 1), Choice("go_down", 3))
@@ -253,4 +297,8 @@ MUTANTS = (
     Mutant("pushes to the revoked", pushes_to_the_revoked, "P10", WRITES, RIGHTS, size=40),
     Mutant("loses what was cancelled", loses_what_was_cancelled, "P9", WRITES, OFFLINE),
     Mutant("ignores the epoch", ignores_the_epoch, "P9", WRITES, BACKUP),
+    Mutant("writes over what nobody saw", writes_over_what_nobody_saw, "P8", LATE_WRITES, OFFLINE, size=24),
+    Mutant("only says that it deletes", only_says_that_it_deletes, "P8", DELETES, CUTS),
+    Mutant("lets viewers write", lets_viewers_write, "P10", WRITES, RIGHTS, size=24),
+    Mutant("forgets to send deletes", forgets_to_send_deletes, "P8", DELETES, CUTS),
 )

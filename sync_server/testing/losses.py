@@ -1,0 +1,65 @@
+"""P8, where the loss leaves no text behind: a delete that never was, and a rival value that was written over."""
+
+from collections.abc import Iterator
+
+from sync_client.values import Key
+
+from sync_server.testing.evidence import Asked, Evidence, text_of
+from sync_server.testing.history import Version, Wrote
+
+
+def lost_deletes(evidence: Evidence) -> Iterator[str]:
+    """What a person deleted was deleted by somebody, or a conflict or the quarantine says why not."""
+    deleted = {one.key for one in evidence.versions.values() if one.operation_type == "delete"}
+    known = {one.key for one in evidence.versions.values()}
+    disputed = _disputed(evidence)
+    for wrote in evidence.history.of(Wrote):
+        end = evidence.history.ends.get(wrote.device)
+        kept = {one.operation.entity_id for one in end.quarantined} if end is not None else set()
+        is_kept = wrote.key in disputed or wrote.key.entity_id in kept
+        if wrote.what == "deletes" and wrote.key in known - deleted and not is_kept:
+            yield f"{wrote.device} deleted {wrote.key} at {wrote.at:.3f} s, and it lives without a word about that"
+
+
+def lost_rivals(evidence: Evidence) -> Iterator[str]:
+    """Who writes over a value that they had not seen leaves a conflict that has both.
+
+    What a client wrote itself is its past: what it wrote over then is not looked for again.
+    """
+    disputed = _disputed(evidence)
+    made = _by_operation(evidence)
+    for device, operations in evidence.operations.items():
+        for operation_id, asked in operations.items():
+            written = made.get((evidence.client_id(device), operation_id))
+            if written is not None and written.key not in disputed:
+                yield from _overwritten(evidence, asked, written)
+
+
+def _overwritten(evidence: Evidence, asked: Asked, written: Version) -> Iterator[str]:
+    changes, seen = asked.operation.get("changes") or {}, asked.operation.get("before_version") or 0
+    before = evidence.versions.get((written.key, seen))
+    for number in reversed(range(seen + 1, written.version)):
+        rival, base = evidence.versions.get((written.key, number)), evidence.versions.get((written.key, number - 1))
+        if rival is None or base is None or before is None or rival.client_id == written.client_id:
+            return
+        for name, value in changes.items():
+            theirs, ours = _value(rival, name), _value(written, name)
+            is_rival = theirs != _value(base, name) and theirs != value and value != _value(before, name)
+            if is_rival and ours == value and text_of(theirs).strip('"') not in text_of(ours):
+                yield f"{asked.device} wrote {name} of {written.key} over {theirs} of version {number}, unseen"
+
+
+def _value(version: Version, name: str) -> object:
+    return (version.data or {}).get(name)
+
+
+def _by_operation(evidence: Evidence) -> dict[tuple[str, str], Version]:
+    return {(one.client_id, one.operation_id): one for one in evidence.versions.values()}
+
+
+def _disputed(evidence: Evidence) -> set[Key]:
+    return {
+        Key(conflict["entity_type"], str(conflict["entity_id"]))
+        for truth in evidence.history.truths.values()
+        for conflict in truth.conflicts
+    }

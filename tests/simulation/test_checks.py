@@ -1,0 +1,207 @@
+"""Histories made by hand: what breaks a promise is seen, and what only looks like it is not."""
+
+from typing import Any
+
+from sync_client.values import Key
+
+from sync_server.cursor import Cursor, format_cursor
+from sync_server.testing.checks import violations
+from sync_server.testing.history import (
+    DeviceEnd,
+    Got,
+    Granted,
+    History,
+    Json,
+    Opened,
+    Read,
+    Restored,
+    Sent,
+    State,
+    Truth,
+    Version,
+    Wrote,
+)
+from sync_server.types import Seq
+
+NOTE = Key("note", "n")
+
+
+def version(number: int, by: str, data: Json | None, *, operation_type: str = "update") -> Version:
+    return Version(NOTE, number, number, f"{by}{number}", by, operation_type, data, f"{data}")
+
+
+def history(*versions: Version, conflicts: tuple[Json, ...] = ()) -> History:
+    """What one note became, and that the devices `a` of user 1 and `b` of user 2 have it."""
+    found = History()
+    found.epoch = "e"
+    newest = versions[-1] if versions else None
+    is_live = newest is not None and newest.data is not None
+    rows = {NOTE: State("s", newest.version, newest.data or {})} if newest is not None and is_live else {}
+    found.users = {"a": "1", "b": "2"}
+    found.http_devices = {"a", "b"}
+    for device, user in found.users.items():
+        found.truths[user] = Truth(frozenset({"s"}), rows, versions, conflicts)
+        found.ends[device] = DeviceEnd(user, device, True, "live", rows, (), (), ())
+    return found
+
+
+def sent(at: float, device: str, operation_id: str, **operation: Any) -> Sent:
+    told = {"operation_id": operation_id, "operation_type": "update", "entity_type": "note", **operation}
+    return Sent(at, device, 1, {"type": "sync", "data": {"operations": [told]}})
+
+
+def done(at: float, device: str, operation_id: str, number: int, *, operation_type: str = "update") -> Got:
+    result = {
+        "operation_id": operation_id, "operation_type": operation_type, "entity_type": "note", "entity_id": "n",
+        "success": True, "verdict": "applied", "new_version": number, "seq": number,
+    }  # fmt: skip
+    return Got(at, device, 1, {"type": "sync_response", "data": {"operation_results": [result]}})
+
+
+def pushed(at: float, device: str, link: int, of: Version) -> Got:
+    update = {
+        "entity_type": "note", "entity_id": "n", "space_id": "s", "seq": of.seq, "version": of.version,
+        "operation_type": of.operation_type, "data": of.data,
+    }  # fmt: skip
+    return Got(at, device, link, {"type": "server_updates", "cursor": None, "updates": [update]})
+
+
+def broken(found: History) -> set[str]:
+    return {problem.partition(":")[0] for problem in violations(found)}
+
+
+FIRST = version(1, "a", {"title": "x"}, operation_type="create")
+SECOND = version(2, "a", {"title": "<2>"})
+
+
+class TestDurability:
+    def test_is_of_the_operation_that_was_acknowledged(self) -> None:
+        found = history(FIRST, SECOND)
+        found.add(done(1, "a", "a2", 2))
+        assert broken(found) == set()
+        found.add(done(2, "b", "a2", 2))  # of the same id, and another client's
+        assert broken(found) == {"P1"}
+
+    def test_is_not_of_what_a_backup_took_back(self) -> None:
+        found = history(FIRST)
+        found.add(done(5, "a", "a2", 2))
+        assert broken(found) == {"P1"}
+        found.add(Restored(9, 4))
+        assert broken(found) == set()
+
+
+class TestAVerdict:
+    def test_is_given_to_what_was_sent(self) -> None:
+        found = history(FIRST, SECOND)
+        found.add(sent(1, "a", "a2"))
+        assert broken(found) == {"P3"}
+        found.add(done(2, "a", "a2", 2))
+        assert broken(found) == set()
+
+
+class TestASnapshot:
+    def test_is_what_the_log_says(self) -> None:
+        found = history(FIRST, SECOND)
+        rows = {NOTE: State("s", 2, {"title": "x"})}
+        for user, truth in found.truths.items():
+            found.truths[user] = truth._replace(rows=rows)
+        found.ends = {device: end._replace(rows=rows) for device, end in found.ends.items()}
+        assert broken(found) == {"P5"}
+
+
+class TestALoss:
+    def test_is_a_delete_without_effect(self) -> None:
+        found = history(FIRST)
+        found.add(Wrote(1, "a", "deletes", NOTE, ()))
+        assert broken(found) == {"P8"}
+
+    def test_is_no_delete_by_anybody(self) -> None:
+        found = history(FIRST, version(2, "b", None, operation_type="delete"))
+        found.add(Wrote(1, "a", "deletes", NOTE, ()))
+        assert broken(found) == set()
+
+    def test_is_a_value_written_over_unseen(self) -> None:
+        versions = (FIRST, SECOND, version(3, "b", {"title": "<3>"}))
+        asked = sent(1, "b", "b3", before_version=1, changes={"title": "<3>"}), done(2, "b", "b3", 3)
+        found = history(*versions)
+        found.events += asked
+        assert broken(found) == {"P8"}
+        found = history(*versions, conflicts=({"entity_type": "note", "entity_id": "n", "status": "resolved"},))
+        found.events += asked
+        assert broken(found) == set()
+
+    def test_is_no_value_that_was_seen(self) -> None:
+        found = history(FIRST, SECOND, version(3, "b", {"title": "<3>"}))
+        found.events += [sent(1, "b", "b3", before_version=2, changes={"title": "<3>"}), done(2, "b", "b3", 3)]
+        assert broken(found) == set()
+
+
+class TestConvergence:
+    def test_is_also_of_conflicts(self) -> None:
+        found = history(FIRST, conflicts=({**_CONFLICT, "status": "open"},))
+        assert broken(found) == {"P9"}
+        assert broken(history(FIRST, conflicts=({**_CONFLICT, "status": "resolved"},))) == set()
+
+
+_CONFLICT = {"conflict_id": "c", "entity_type": "note", "entity_id": "n"}
+
+
+class TestRevocation:
+    """User 2 was given the space and lost it at 10 s; SECOND was written at 11 s."""
+
+    def revoked(self, *grants: Granted, role: str | None = None) -> History:
+        found = history(FIRST, SECOND)
+        found.events += [Granted(0, 0, "2", "s", "editor"), Granted(9, 10, "2", "s", role), *grants]
+        return found
+
+    def test_ends_pushes(self) -> None:
+        found = self.revoked()
+        found.events += [Wrote(11, "a", "updates", NOTE, ("<2>",)), pushed(12, "b", 1, SECOND)]
+        assert broken(found) == {"P10"}
+
+    def test_may_be_taken_back_by_a_backup(self) -> None:
+        found = self.revoked()
+        found.events += [Restored(11, 5), Wrote(12, "a", "updates", NOTE, ("<2>",)), pushed(13, "b", 1, SECOND)]
+        assert broken(found) == set()
+
+    def test_may_be_taken_back_though_nobody_was_told(self) -> None:
+        found = self.revoked(Granted(11, 12, "2", "s", "editor", is_sure=False))
+        found.events += [Wrote(12, "a", "updates", NOTE, ("<2>",)), pushed(13, "b", 1, SECOND)]
+        assert broken(found) == set()
+
+    def test_lets_arrive_what_was_under_way(self) -> None:
+        found = self.revoked()
+        found.events += [Opened(1, "b", 1, "websocket"), pushed(12, "b", 1, FIRST)]
+        assert broken(found) == set()
+
+    def test_is_known_to_links_of_later(self) -> None:
+        found = self.revoked()
+        found.events += [Opened(11, "b", 2, "websocket"), pushed(12, "b", 2, FIRST)]
+        assert broken(found) == {"P10"}
+
+    def test_ends_reads(self) -> None:
+        found = self.revoked()
+        found.add(Read(11, 12, "b", NOTE, 1))
+        assert broken(found) == {"P10"}
+
+    def test_ends_writes_also_of_who_may_still_read(self) -> None:
+        found = self.revoked(role="viewer")
+        found.truths["1"] = found.truths["1"]._replace(versions=(FIRST, version(2, "b", {"title": "<2>"})))
+        found.truths["2"] = found.truths["1"]
+        found.events += [sent(11, "b", "b2"), done(12, "b", "b2", 2)]
+        assert broken(found) == {"P10"}
+
+
+class TestAResetInAReply:
+    def test_takes_nothing_from_who_is_subscribed(self) -> None:
+        """The subscription tells it again, with the rows, and that may come before."""
+        found = history(FIRST)
+        found.http_devices = set()
+        rows = pushed(1, "b", 1, FIRST)
+        reply = {"operation_results": [], "resets": [{"space_id": None}], "server_updates": []}
+        cursor = format_cursor(Cursor("e", Seq(1)))
+        found.events += [
+            Opened(0, "b", 1, "websocket"), rows, Got(2, "b", 1, {"type": "sync_response", "data": reply}),
+            Got(3, "b", 1, {"type": "caught_up", "cursor": cursor}),
+        ]  # fmt: skip
+        assert broken(found) == set()
