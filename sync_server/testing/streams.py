@@ -32,12 +32,13 @@ def wrong_states(evidence: Evidence) -> Iterator[str]:
 
 
 def _wrong_snapshots(evidence: Evidence) -> Iterator[str]:
+    newest: dict[Key, Version] = {}
+    for one in evidence.versions.values():
+        if one.key not in newest or newest[one.key].version < one.version:
+            newest[one.key] = one
     for user, truth in evidence.history.truths.items():
-        newest: dict[Key, Version] = {}
-        for one in truth.versions:
-            if one.key not in newest or newest[one.key].version < one.version:
-                newest[one.key] = one
-        for key in sorted({*newest, *truth.rows}):
+        readable = {key for key in newest if evidence.spaces.get(key) in truth.spaces}
+        for key in sorted({*readable, *truth.rows}):
             change, row = newest.get(key), truth.rows.get(key)
             if _data(change) != (row.data if row is not None else None):
                 yield f"user {user} is told {key} as {row} in a snapshot, the log says {change}"
