@@ -388,6 +388,7 @@ class Hub:
                 return
             page = await self._feed.page(subscriber.viewer, cursor, limit=PUMP_PAGE, newest_only=newest_only)
             self._write_page(subscriber, cursor, page)
+            announce = announce or bool(page.resets)  # who drops rows is told when those in their place are all here
             cursor = page.cursor
             newest_only = newest_only and page.has_more
 

@@ -114,6 +114,7 @@ async def events(services: Services, viewer: Viewer, cursor: Cursor, *, until: M
     while not services.connections.is_draining and now_ms() < until:
         places = await services.feed.memberships.of(viewer.user_id)
         page = await services.feed.page(viewer, cursor, limit=STREAM_PAGE)
+        announced = announced and not page.resets
         for reset in page.resets:
             yield Event("reset", {"type": "reset", **reset._asdict()}, format_cursor(cursor))
         for update, end in zip(page.updates, page.ends(cursor), strict=True):

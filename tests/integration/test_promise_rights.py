@@ -139,6 +139,7 @@ class TestARevocation:
             revoked_at = server.services.feed.head.head_seq
             await work
             await reader.send(type="subscribe", message_id="s")
+            await reader.next("subscribed")
             await reader.next("caught_up")
         late = [told for told in reader.replica.told if told[0] > revoked_at and told[-1] != "revoked"]
         assert late == []

@@ -1,4 +1,4 @@
-"""Courses that the simulator once got wrong itself: no promise was broken in them."""
+"""Courses that the simulator found, or once got wrong itself: no promise is broken in them."""
 
 from sync_server.testing.plan import DevicePlan, Plan, Step
 from sync_server.testing.runs import own_setting, play
@@ -92,3 +92,32 @@ class TestASnapshotInPlaceOfALogThatIsGone:
             Step(30.73, "device_0", "delete", 3789723636),
         )
         assert play(Plan(1321658222, (DEVICE,), 2, 3, steps), own_setting()).problems == []
+
+
+class TestAResetOfALiveFeed:
+    def test_ends_so_that_what_is_gone_goes(self) -> None:
+        """An entity was deleted and the log trimmed: a client that was told no end of the snapshot kept it for good."""
+        devices = (
+            DEVICE._replace(links=("events",), codec="msgpack"),
+            DevicePlan("device_1", "3", ("websocket",), "json", has_file=False),
+        )
+        steps = (
+            Step(11.285, "device_1", "create", 4055051253),
+            Step(12.349, "device_1", "create", 178241190),
+            Step(12.814, "world", "trim", 2862857841),
+            Step(12.819, "device_1", "delete", 3825422402),
+        )
+        assert play(Plan(2645810059, devices, 1, 0, steps), own_setting()).problems == []
+
+    def test_of_a_slow_reader_ends_as_well(self) -> None:
+        """The log was trimmed while it lagged."""
+        devices = (DEVICE, DevicePlan("device_1", "2", ("websocket",), "json", has_file=False))
+        steps = (
+            Step(3.0, "device_1", "burst", 1),
+            Step(9.0, "world", "slow_down", 3626764237),
+            Step(10.0, "device_1", "burst", 2),
+            Step(12.0, "device_1", "delete", 1654615998),
+            Step(12.5, "device_1", "delete", 3255389356),
+            Step(13.0, "world", "trim", 3),
+        )
+        assert play(Plan(0, devices, 0, 3, steps), own_setting()).problems == []
