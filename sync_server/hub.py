@@ -50,11 +50,12 @@ class Subscriber:
         start: the position from which this connection has been fed without a gap.
         position: the newest position of what has been written to the socket.
         met: the followed spaces of which it was told who is there.
+        has_missed_conflicts: some were told while it was congested; `caught_up` will bid it to list them again.
     """
 
     __slots__ = (
-        "_close", "audience", "connection_id", "is_live", "met", "own", "position", "pump", "socket", "spaces", "start",
-        "viewer",
+        "_close", "audience", "connection_id", "has_missed_conflicts", "is_live", "met", "own", "position", "pump",
+        "socket", "spaces", "start", "viewer",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +77,7 @@ class Subscriber:
         self.start = Seq(0)
         self.position = Seq(0)
         self.is_live = False
+        self.has_missed_conflicts = False
         self.pump: asyncio.Task[None] | None = None
         self.audience = Audience(codec, takes_batches, None)
         self.viewer = viewer
@@ -341,8 +343,10 @@ class Hub:
         audience = dict.fromkeys((*self.connections_of(conflict.user_id), *editors))
         encoded: dict[Codec, Frames] = {}
         for count, subscriber in enumerate(audience, start=1):
-            if self._may_see(subscriber, conflict.space_id):
-                write_once(subscriber, message, encoded)
+            if self._may_see(subscriber, conflict.space_id) and not write_once(subscriber, message, encoded):
+                subscriber.has_missed_conflicts = True
+                if subscriber.is_live:
+                    self._refeed(subscriber, newest_only=True)
             if count % SENDS_PER_TURN == 0:
                 await asyncio.sleep(0)
 
@@ -382,6 +386,7 @@ class Hub:
     ) -> None:
         while True:
             await room(subscriber.socket, patience_s=self._slow_consumer_s)
+            announce = announce or subscriber.has_missed_conflicts
             if announce:
                 await self._feed.prepare_receipts(subscriber.viewer)
             if not newest_only and self._go_live(subscriber, cursor, announce=announce):
@@ -405,6 +410,7 @@ class Hub:
         subscriber.is_live = True
         subscriber.pump = None
         if announce:
+            subscriber.has_missed_conflicts = False
             receipts = self._feed.receipts(subscriber.viewer, page.cursor)
             subscriber.send({**caught_up(page.cursor, receipts), "timestamp": format_time(self._feed.now())})
         self._arrived(subscriber)
@@ -447,17 +453,20 @@ class Hub:
             self._left(subscriber, space_id)
 
 
-def write_once(subscriber: Subscriber, message: Mapping[str, object], encoded: dict[Codec, Frames]) -> None:
+def write_once(subscriber: Subscriber, message: Mapping[str, object], encoded: dict[Codec, Frames]) -> bool:
     """Write what may be missed, encoded once for each codec; a congested subscriber goes without.
 
     Conflicts wait in the list of conflicts and presences are told anew: only changes must arrive.
+
+    Returns whether it was written.
     """
     if subscriber.socket.congested:
-        return
+        return False
     codec = subscriber.audience.codec
     if codec not in encoded:
         encoded[codec] = Frames((codec.encode(message),), is_text=codec.opcode_is_text)
     subscriber.socket.write(encoded[codec])
+    return True
 
 
 def _unobserved(*_: object) -> None:

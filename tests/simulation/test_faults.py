@@ -121,3 +121,17 @@ class TestAResetOfALiveFeed:
             Step(13.0, "world", "trim", 3),
         )
         assert play(Plan(0, devices, 0, 3, steps), own_setting()).problems == []
+
+
+class TestAConflict:
+    def test_that_was_told_while_nothing_was_read_is_listed_afterwards(self) -> None:
+        """Its notice met a full buffer: the device did not know of it before it connected anew."""
+        devices = (DEVICE, DevicePlan("device_1", "2", ("websocket",), "json", has_file=True))
+        steps = (
+            Step(0.682, "device_0", "several", 3671788724),
+            Step(3.289, "world", "go_down", 443542784),
+            Step(6.803, "device_1", "several", 423968509),
+            Step(7.998, "device_0", "update", 3111881715),
+            Step(9.203, "device_0", "burst", 638357700),
+        )
+        assert play(Plan(1836036714, devices, 0, 10_000, steps), own_setting()).problems == []

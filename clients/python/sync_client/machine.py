@@ -193,6 +193,8 @@ class Machine:
         effects = self._perform(event, given, now)
         if self.state is State.LIVE and before is not State.LIVE:
             effects += self._now_live(now)
+        elif event is Event.CAUGHT_UP and self._list_at is None:
+            effects.append(ListConflicts())  # those of a space that is granted now, or told while nothing was read
         return effects
 
     def _event_of_time(self, now: float) -> Event:
@@ -294,9 +296,7 @@ class Machine:
             case Reset():
                 self._check_is_due = True
                 self._receipts.reset(frame.space_id)
-                # conflicts are not in the feed, also those of a space that is granted now
-                listing: list[Effect] = [ListConflicts()] if self.state is State.LIVE else []
-                return [Apply(partial(replica.mark, space_id=frame.space_id)), *listing]
+                return [Apply(partial(replica.mark, space_id=frame.space_id))]
             case CaughtUp():
                 self._is_proven = True
                 self.cursor = frame.cursor or self.cursor
@@ -306,7 +306,7 @@ class Machine:
                 receipts = frame.receipts if self._profile.entity_types is None else ()
                 self._receipts.answered(receipts, now, is_in_order=self.kind is LinkKind.WEBSOCKET)
                 self.rows_told += len(frame.updates) if self._uploads.is_plain else 0
-                listing = [ListConflicts()] if frame.omits_conflicts else []
+                listing: list[Effect] = [ListConflicts()] if frame.omits_conflicts else []
                 return [*self._uploads.results(frame, now, cursor=self.cursor), *listing, *self._synced()]
             case Failure():
                 return self._failure(frame, now)

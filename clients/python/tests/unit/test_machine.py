@@ -59,6 +59,12 @@ class TestConnecting:
         assert shell.machine.state is State.LIVE
         assert kinds(effects) == [Apply, Synced, Check, Synced, ListConflicts]
 
+    def test_lists_the_conflicts_again_when_it_has_caught_up_again(self) -> None:
+        """Their notices are not kept for who reads slowly, nor for who is granted a space."""
+        shell = Shell(Resume(cursor="c0", is_complete=True)).connect()
+        shell.hear(CaughtUp("c1"))
+        assert ListConflicts in kinds(shell.hear(CaughtUp("c2")))
+
     def test_without_a_cursor_asks_for_everything(self) -> None:
         shell = Shell(entity_types=("note",), spaces=("u-1",))
         shell.connect()
