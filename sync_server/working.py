@@ -198,7 +198,7 @@ class Working:
         self.changes.append(change)
         revision = Revision(
             version, kind, data, previous, outcome.submitted, attempt.timestamp, self.now, attempt.user_id,
-            attempt.client_id,
+            attempt.client_id, outcome.rule,
         )  # fmt: skip
         self.revisions.setdefault(key, []).append(revision)
         self._texts[key] = text

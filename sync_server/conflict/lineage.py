@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sync_server.conflict.model import Attempt, Revision
+from sync_server.conflict.model import Attempt, Revision, Rule
 from sync_server.conflict.stamps import Stamp, revision_stamp
 from sync_server.conflict.values import ABSENT, unwrapped
 from sync_server.records import Entity
 from sync_server.types import ClientId, OperationType
 
+_IN_SIGHT = {Rule.SAME_VERSION, Rule.OWN_QUEUE}
+"""Rules of revisions that were made on whatever stood before them."""
 SERVER = ClientId("")
 """The client of the changes that the server makes itself, to repair what a delete left behind."""
 
@@ -18,11 +20,12 @@ class Lineage:
     """The revisions after an attempt's base.
 
     An offline client queues several operations on one version. Its own earlier ones are the attempt's past, not its
-    rivals: the base of a field is what the client itself last sent of it.
+    rivals: the base of a field is what the client itself last sent of it. But one that it made in sight of a rival is
+    no past of an attempt that was made before that: it is a rival as well, else what it kept of the other would go.
 
     Attributes:
-        own: those of the same user and client, oldest first.
-        rivals: everybody else's, oldest first.
+        own: those of the same user and client that are the attempt's past, oldest first.
+        rivals: all others, oldest first.
         has_base: whether the value that the client started from is known, or known to be nothing (a create).
         is_complete: whether every revision since the base is there.
     """
@@ -86,10 +89,15 @@ def lineage(attempt: Attempt, entity: Entity, history: Sequence[Revision]) -> Li
     later = [revision for revision in history if revision.version > base_version]
     is_complete = [r.version for r in later] == list(range(base_version + 1, entity.version + 1))
     is_complete = is_complete and base_version <= entity.version
+    own: list[Revision] = []
+    rivals: list[Revision] = []
+    for revision in later:
+        is_past = _is_own(attempt, revision) and not (rivals and revision.rule in _IN_SIGHT)
+        (own if is_past else rivals).append(revision)
     return Lineage(
         entity,
-        own=tuple(r for r in later if _is_own(attempt, r)),
-        rivals=tuple(r for r in later if not _is_own(attempt, r)),
+        own=tuple(own),
+        rivals=tuple(rivals),
         has_base=is_complete or is_create,
         is_complete=is_complete,
     )

@@ -82,6 +82,7 @@ class Revision(NamedTuple):
     modified_at: Millis
     user_id: UserId
     client_id: ClientId
+    rule: Rule
 
 
 class Claim(NamedTuple):

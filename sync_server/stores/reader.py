@@ -81,7 +81,7 @@ class Reader(LogReader):
             "WHERE e.entity_type = k.a AND e.entity_id = k.b UNION ALL SELECT c.previous_seq, chain.since "
             "FROM chain CROSS JOIN changes c WHERE c.seq = chain.seq AND c.version > chain.since) "
             "SELECT c.entity_type, c.entity_id, c.version, c.operation_type, c.data, c.previous, c.submitted, "
-            "c.timestamp, c.modified_at, c.modified_by, c.client_id FROM chain CROSS JOIN changes c "
+            "c.timestamp, c.modified_at, c.modified_by, c.client_id, c.rule FROM chain CROSS JOIN changes c "
             "WHERE c.seq = chain.seq AND c.version >= chain.since ORDER BY c.entity_type, c.entity_id, c.version",
             ((*key, version) for key, version in since.items()),
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from sync_server.conflict.model import Revision
+from sync_server.conflict.model import Revision, Rule
 from sync_server.errors import ErrorCode
 from sync_server.records import (
     Change,
@@ -78,9 +78,19 @@ def step_from(row: Row) -> Step:
 
 
 def revision_from(row: Row) -> Revision:
-    version, operation_type, data, previous, submitted, *rest = row
-    parsed = orjson.loads(submitted) if submitted is not None else {}
-    return Revision(version, OperationType(operation_type), orjson.loads(data), orjson.loads(previous), parsed, *rest)
+    version, operation_type, data, previous, submitted, timestamp, modified_at, user_id, client_id, rule = row
+    return Revision(
+        version,
+        OperationType(operation_type),
+        orjson.loads(data),
+        orjson.loads(previous),
+        orjson.loads(submitted) if submitted is not None else {},
+        timestamp,
+        modified_at,
+        user_id,
+        client_id,
+        Rule(rule),
+    )
 
 
 def decision_from(row: Row) -> Decision:

@@ -22,10 +22,7 @@ def lost_deletes(evidence: Evidence) -> Iterator[str]:
 
 
 def lost_rivals(evidence: Evidence) -> Iterator[str]:
-    """Who writes over a value that they had not seen leaves a conflict that has both.
-
-    What a client wrote itself is its past: what it wrote over then is not looked for again.
-    """
+    """Who writes over a value that they had not seen leaves a conflict that has both."""
     disputed = _disputed(evidence)
     made = _by_operation(evidence)
     for device, operations in evidence.operations.items():
@@ -40,8 +37,10 @@ def _overwritten(evidence: Evidence, asked: Asked, written: Version) -> Iterator
     before = evidence.versions.get((written.key, seen))
     for number in reversed(range(seen + 1, written.version)):
         rival, base = evidence.versions.get((written.key, number)), evidence.versions.get((written.key, number - 1))
-        if rival is None or base is None or before is None or rival.client_id == written.client_id:
+        if rival is None or base is None or before is None:
             return
+        if rival.client_id == written.client_id:
+            continue
         for name, value in changes.items():
             theirs, ours = _value(rival, name), _value(written, name)
             is_rival = theirs != _value(base, name) and theirs != value and value != _value(before, name)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync_server.conflict.decide import decide
-from sync_server.conflict.model import Attempt, Outcome, Revision
+from sync_server.conflict.model import Attempt, Outcome, Revision, Rule
 from sync_server.conflict.stamps import write_stamp
 from sync_server.conflict.values import ABSENT, equal
 from sync_server.records import Entity
@@ -40,7 +40,9 @@ class Replay:
         self.spec = spec
         self.entity = Entity("card", "1", "s", 1, dict(START), False, 1_000, 1_000, "owner", 1, 1)
         previous = {name: [] for name in START}
-        self.log = [Revision(1, OperationType.CREATE, dict(START), previous, {}, 1_000, 1_000, "owner", "desk")]
+        self.log = [
+            Revision(1, OperationType.CREATE, dict(START), previous, {}, 1_000, 1_000, "owner", "desk", Rule.CREATED)
+        ]
         self.records: list[str] = []
 
     def take(self, attempt: Attempt) -> Outcome:
@@ -62,7 +64,16 @@ class Replay:
         kind = OperationType.DELETE if outcome.deleted else attempt.operation_type
         self.log.append(
             Revision(
-                version, kind, after, previous, outcome.submitted, stamp.at, NOW, attempt.user_id, attempt.client_id
+                version,
+                kind,
+                after,
+                previous,
+                outcome.submitted,
+                stamp.at,
+                NOW,
+                attempt.user_id,
+                attempt.client_id,
+                outcome.rule,
             )
         )
         self._record(after, previous, outcome.submitted)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from schema.policy import Merge
 from sync_server.conflict.decide import decide
 from sync_server.conflict.merge import IN_CONFLICT, merge_field
-from sync_server.conflict.model import Attempt, Revision, Surroundings
+from sync_server.conflict.model import Attempt, Revision, Rule, Surroundings
 from sync_server.conflict.resolve import resolve
 from sync_server.conflict.text import merge_text
 from sync_server.conflict.values import ABSENT, canonical_text, equal, fingerprint
@@ -72,7 +72,18 @@ def revisions(draw, kind: str, version: int) -> Revision:
     submitted = draw(st.fixed_dictionaries({}, optional=FIELDS[kind]))
     at = draw(st.integers(0, 20_000))
     operation_type = draw(st.sampled_from(OperationType))
-    return Revision(version, operation_type, data, previous, submitted, at, 5_000, "anna", draw(CLIENTS))
+    return Revision(
+        version,
+        operation_type,
+        data,
+        previous,
+        submitted,
+        at,
+        5_000,
+        "anna",
+        draw(CLIENTS),
+        draw(st.sampled_from(Rule)),
+    )
 
 
 @st.composite
@@ -135,7 +146,16 @@ class TestDeciding:
     def test_of_values_that_both_sides_wrote_alike_disputes_nothing(self, before, fields):
         fields = {name: value for name, value in fields.items() if name != "likes"}
         rival = Revision(
-            2, OperationType.UPDATE, before | fields, {n: [before[n]] for n in fields}, {}, 2_000, 2_000, "bert", "desk"
+            2,
+            OperationType.UPDATE,
+            before | fields,
+            {n: [before[n]] for n in fields},
+            {},
+            2_000,
+            2_000,
+            "bert",
+            "desk",
+            Rule.SAME_VERSION,
         )
         outcome = decided(an_update(fields, 1), an_entity(before | fields, 2), rival)
         assert (outcome.verdict, outcome.data, outcome.disputes) == (Verdict.APPLIED, None, ())
@@ -156,7 +176,7 @@ def _after(before, first, second):
     """The data after two clients' edits of one version, and no dispute on the way."""
     touched = {n: [before[n]] for n in first if not equal(first[n], before[n])}
     data = before | first
-    rival = Revision(2, OperationType.UPDATE, data, touched, {}, 2_000, 2_000, "bert", "desk")
+    rival = Revision(2, OperationType.UPDATE, data, touched, {}, 2_000, 2_000, "bert", "desk", Rule.SAME_VERSION)
     outcome = decided(an_update(second, 1), an_entity(data, 2), rival)
     assert outcome.disputes == ()
     return data if outcome.data is None else outcome.data

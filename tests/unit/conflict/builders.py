@@ -6,7 +6,7 @@ from schema.entities import Folder, Note, Review
 from schema.entity import EntityIdField, EntityModel, EntitySpec, entity_spec
 from schema.policy import DeletePolicy, Merge, OnConstraint, Reference, Rules, Unique
 from sync_server.conflict.decide import decide
-from sync_server.conflict.model import Attempt, Outcome, Revision, Surroundings
+from sync_server.conflict.model import Attempt, Outcome, Revision, Rule, Surroundings
 from sync_server.records import Conflict, Entity, EntityKey
 from sync_server.types import ConflictType, EntityType, OperationType, Strategy
 
@@ -69,12 +69,13 @@ def a_delete(before: int | None = 3, spec: EntitySpec = CARD, **changes: Any) ->
 def a_revision(version: int, data: dict[str, Any], previous: dict[str, list[Any]], **changes: Any) -> Revision:
     """Of another client, at second `version`."""
     at = version * 1_000
-    revision = Revision(version, OperationType.UPDATE, data, previous, {}, at, at, "bert", "tablet")
+    revision = Revision(version, OperationType.UPDATE, data, previous, {}, at, at, "bert", "tablet", Rule.SAME_VERSION)
     return revision._replace(**changes)
 
 
 def mine(revision: Revision) -> Revision:
-    return revision._replace(user_id="anna", client_id="phone")
+    """By the client of the attempts, merged with what it had not seen."""
+    return revision._replace(user_id="anna", client_id="phone", rule=Rule.FIELD_MERGE)
 
 
 def a_parent(entity_id: str, spec: EntitySpec = FOLDER, parent: Any = None, **changes: Any) -> Entity:

@@ -1,4 +1,5 @@
 from sync_server.conflict.lineage import lineage
+from sync_server.conflict.model import Rule
 from sync_server.conflict.stamps import Stamp
 from sync_server.conflict.values import ABSENT
 from sync_server.types import OperationType
@@ -65,6 +66,15 @@ class TestRivals:
         line = lineage(a_delete(1), an_entity({}), history)
         assert not line.is_contended("title")
         assert not line.has_rival_edit()
+
+    def test_include_what_the_client_made_in_sight_of_another_one(self):
+        """It wrote on version 2, which the attempt on version 1 had not seen: what it kept of that would go."""
+        rival = a_revision(2, {}, {"title": ["a"]})
+        own = mine(a_revision(3, {}, {"title": ["b"]}))._replace(rule=Rule.SAME_VERSION)
+        queued = mine(a_revision(4, {}, {"title": ["c"]}))._replace(rule=Rule.OWN_QUEUE)
+        line = lineage(an_update({}, 1), an_entity({}, 4), [rival, own, queued])
+        assert (line.own, line.rivals) == ((), (rival, own, queued))
+        assert line.base("title") == "a"
 
     def test_are_weighed_by_their_latest_stamp_not_their_last(self):
         history = [a_revision(2, {}, {"title": ["a"]}), a_revision(3, {}, {"title": ["b"]}, timestamp=0, client_id="")]
