@@ -113,7 +113,7 @@ class Device:
     async def do(self, act: Callable[[SyncClient], Awaitable[T]]) -> T | None:
         """What somebody does at this device; None if it is off, or is killed meanwhile."""
         client, node = self.client, self.node
-        return await node.result(_awaited(act(client))) if client is not None and node is not None else None
+        return await node.result(_done(act, client)) if client is not None and node is not None else None
 
     async def corrupt(self, chance: Random) -> None:
         """Lose a row, be wrong about its version, or have one that never was."""
@@ -167,8 +167,8 @@ def _live(rows: dict[Key, Row]) -> dict[Key, State]:
     return states
 
 
-async def _awaited(work: Awaitable[T]) -> T:
-    return await work
+async def _done(act: Callable[[SyncClient], Awaitable[T]], client: SyncClient) -> T:
+    return await act(client)
 
 
 class _RecordedNetwork:

@@ -6,8 +6,8 @@ operation was acknowledged must not take its effect away (protocol, section 6).
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import httpx2 as httpx
 
@@ -53,11 +53,11 @@ class HttpLink:
     async def send(self, message: Message) -> None:
         match message["type"]:
             case "handshake":
-                self._start(self._greet(message))
+                self._start(partial(self._greet, message))
             case "auth":
-                self._start(self._renew(message["token"]))
+                self._start(partial(self._renew, message["token"]))
             case "sync":
-                self._start(self._sync(message))
+                self._start(partial(self._sync, message))
             case _:
                 pass  # a ping has no meaning here
 
@@ -72,14 +72,14 @@ class HttpLink:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.create_task(self._reported(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _reported(self, work: Any) -> None:
+    async def _reported(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except (LinkLostError, UnreadableFrameError) as error:
             await self._inbox.put(error)
         except httpx.HTTPError as error:
