@@ -76,7 +76,7 @@ async def _push_ms(writer: Client, reader: Client, name: str, **data: str) -> fl
 
 
 class TestAReaderThatIsSlow:
-    @pytest.mark.parametrize("seconds", [4, pytest.param(180, marks=pytest.mark.soak)])
+    @pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.soak)])
     async def test_and_then_fast_has_the_newest_state_without_a_gap_or_a_duplicate(
         self, tmp_path: Path, seconds: int, tell: Callable[[str], None]
     ) -> None:
