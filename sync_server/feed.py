@@ -215,14 +215,14 @@ class Feed:
         end = until if until is not None else self.head.head_seq
         if cursor.scan is not None or cursor.epoch != self.head.epoch or not self.recent.covers(cursor.seq):
             return None
-        if cursor.seq > end or any(place.seq > cursor.seq for place in places.values()):
+        if cursor.seq > end or places.newest_seq > cursor.seq:
             return None
-        spaces = {space_id for space_id in followed(places) if viewer.follows(space_id)}
         rows = fitting(self.recent.after(cursor.seq, min(max(limit, RECENT_LOOK), end - cursor.seq)))
         wanted = [
             row
             for row in rows
-            if row.space_id in spaces and row.entity_type != MEMBER and viewer.wants(row, own=cursor.own)
+            if places.is_read(row.space_id) and viewer.follows(row.space_id)
+            if row.entity_type != MEMBER and viewer.wants(row, own=cursor.own)
         ]
         if len(wanted) > limit:
             wanted = wanted[:limit]
@@ -279,7 +279,7 @@ class Feed:
 
 def _page(reader: Reader, viewer: Viewer, cursor: Cursor, limit: int, until: Seq | None, *, newest_only: bool) -> Page:
     head = reader.head()
-    places = {p.space_id: p for p in reader.memberships(viewer.user_id) if viewer.follows(p.space_id)}
+    places = Places((p.space_id, p) for p in reader.memberships(viewer.user_id) if viewer.follows(p.space_id))
     cursor, resets = _anchored(cursor, head)
     page = Page([], cursor, True, resets)
     end = until if until is not None else head.head_seq

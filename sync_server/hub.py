@@ -352,7 +352,7 @@ class Hub:
 
     def _may_see(self, subscriber: Subscriber, space_id: SpaceId) -> bool:
         places = self._feed.memberships.cached(subscriber.viewer.user_id)
-        return places is not None and space_id in followed(places)
+        return places is not None and places.is_read(space_id)
 
     # --- pump ------------------------------------------------------------------------------------------------------
 

@@ -1,14 +1,26 @@
 """Who belongs to which space, cached for the users of this process and dropped the moment it changes."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 
 from sync_server.records import Membership
-from sync_server.types import Role, SpaceId, UserId
+from sync_server.types import Role, Seq, SpaceId, UserId
 
 MAX_USERS = 100_000
 
-Places = Mapping[SpaceId, Membership]
-"""A user's places by space, the revoked ones too."""
+
+class Places(dict[SpaceId, Membership]):
+    """A user's places by space, the revoked ones too. It stays as it was made."""
+
+    @cached_property
+    def newest_seq(self) -> Seq:
+        """The last change of any of them."""
+        return max((place.seq for place in self.values()), default=Seq(0))
+
+    def is_read(self, space_id: SpaceId) -> bool:
+        """Whether the user may read the space now; `followed` has all that they may, at the price of looking at all."""
+        place = self.get(space_id)
+        return place is not None and place.role is not None
 
 
 class Memberships:
@@ -22,7 +34,7 @@ class Memberships:
     async def of(self, user_id: UserId) -> Places:
         while (known := self._known.get(user_id)) is None:
             load = self._loading.setdefault(user_id, object())
-            found = {membership.space_id: membership for membership in await self._load(user_id)}
+            found = Places((membership.space_id, membership) for membership in await self._load(user_id))
             if self._loading.get(user_id) is load:  # else a right of theirs changed while this was read
                 del self._loading[user_id]
                 self._remember(user_id, found)
@@ -41,6 +53,6 @@ class Memberships:
         self._known[user_id] = places
 
 
-def followed(places: Places) -> dict[SpaceId, Role]:
+def followed(places: Mapping[SpaceId, Membership]) -> dict[SpaceId, Role]:
     """The spaces that a user may read now, with their role."""
     return {space_id: place.role for space_id, place in places.items() if place.role is not None}
