@@ -201,7 +201,13 @@ class VerifyRequest(Inbound):
 
     space_id: SpaceIdentifier
     buckets: Annotated[list[Checksum], Field(min_length=BUCKETS, max_length=BUCKETS)] | None = None
-    rows: Annotated[dict[BucketNumber, list[VersionOfRow]], Field(min_length=1)] | None = None
+    rows: (
+        Annotated[
+            dict[BucketNumber, list[VersionOfRow]],
+            Field(min_length=1, json_schema_extra={"additionalProperties": False}),
+        ]
+        | None
+    ) = None
 
 
 class NewSpace(Inbound):
