@@ -10,9 +10,9 @@ from sync_server.testing.search import Load, report, shortest
 
 SETTING = own_setting()
 LOADS = {
-    "small": (Load(size=6), 120),
-    "usual": (Load(), 80),
-    "long": (Load(size=60, users=3), 8),
+    "small": (Load(size=6), 60),
+    "usual": (Load(), 40),
+    "long": (Load(size=60, users=3), 4),
 }
 
 
