@@ -1,13 +1,17 @@
 """What happened to an entity since the version that an attempt was made on, told apart by who did it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
 
 from sync_server.conflict.model import Attempt, Revision, Rule
 from sync_server.conflict.stamps import Stamp, revision_stamp
 from sync_server.conflict.values import ABSENT, unwrapped
 from sync_server.records import Entity
 from sync_server.types import ClientId, OperationType
+
+R = TypeVar("R", bound="Ruled")
 
 _IN_SIGHT = {Rule.SAME_VERSION, Rule.OWN_QUEUE}
 """Rules of revisions that were made on whatever stood before them."""
@@ -89,11 +93,7 @@ def lineage(attempt: Attempt, entity: Entity, history: Sequence[Revision]) -> Li
     later = [revision for revision in history if revision.version > base_version]
     is_complete = [r.version for r in later] == list(range(base_version + 1, entity.version + 1))
     is_complete = is_complete and base_version <= entity.version
-    own: list[Revision] = []
-    rivals: list[Revision] = []
-    for revision in later:
-        is_past = _is_own(attempt, revision) and not (rivals and revision.rule in _IN_SIGHT)
-        (own if is_past else rivals).append(revision)
+    own, rivals = told_apart(later, partial(_is_own, attempt))
     return Lineage(
         entity,
         own=tuple(own),
@@ -101,6 +101,21 @@ def lineage(attempt: Attempt, entity: Entity, history: Sequence[Revision]) -> Li
         has_base=is_complete or is_create,
         is_complete=is_complete,
     )
+
+
+class Ruled(Protocol):
+    @property
+    def rule(self) -> str: ...
+
+
+def told_apart(later: Iterable[R], is_own: Callable[[R], bool]) -> tuple[list[R], list[R]]:
+    """What is an attempt's past and what its rivals, of everything since its base, oldest first. See `Lineage`."""
+    past: list[R] = []
+    rivals: list[R] = []
+    for revision in later:
+        is_past = is_own(revision) and not (rivals and revision.rule in _IN_SIGHT)
+        (past if is_past else rivals).append(revision)
+    return past, rivals
 
 
 def _is_own(attempt: Attempt, revision: Revision) -> bool:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple
 
 from sync_server.conflict.fields import CHOSEN
+from sync_server.conflict.lineage import told_apart
 from sync_server.conflict.model import Rule
 from sync_server.conflict.values import ABSENT, equal, unwrapped
 from sync_server.records import Change, Conflict, Decision, Step
@@ -183,7 +185,7 @@ def _fields(evidence: Evidence) -> tuple[Field, ...]:
 
 def _field(evidence: Evidence, name: str) -> Field:
     conflict = next((c for c in evidence.conflicts if name in c.fields), None)
-    rival = next((s for s in evidence.steps if name in s.fields and not is_own(evidence.decision, s)), None)
+    rival = next((s for s in _rivals(evidence) if name in s.fields), None)
     values = _Values(
         _base(evidence, name, conflict), _met(evidence, name), _sent(evidence, name), _stored(evidence, name)
     )
@@ -253,7 +255,7 @@ def _fate_of_what_stayed(evidence: Evidence, name: str, conflict: Conflict | Non
     """Another value was sent than is stored, and the operation did not change what was there."""
     if conflict is not None and conflict.rule in _OVER_FIELDS:
         return Fate.LOST
-    has_own = any(s.sent(name) and is_own(evidence.decision, s) for s in evidence.steps)
+    has_own = any(s.sent(name) for s in set(evidence.steps).difference(_rivals(evidence)))
     if has_own or not _is_whole(evidence):  # the base is what the client itself last sent of it
         return Fate.UNKNOWN
     return Fate.UNCHANGED if equal(values.sent, values.base) else Fate.MERGED
@@ -272,12 +274,14 @@ def _fate_without_change(evidence: Evidence, name: str, conflict: Conflict | Non
     if rival is None:
         return Fate.EQUAL if _is_whole(evidence) else Fate.UNKNOWN
     # what was sent is not stored: of several fields that others wrote, only one need have been merged
-    met = [
-        name
-        for name in decision.sent or ()
-        if any(name in s.fields and not is_own(decision, s) for s in evidence.steps)
-    ]
+    met = [name for name in decision.sent or () if any(name in s.fields for s in _rivals(evidence))]
     return Fate.MERGED if len(met) == 1 else Fate.UNKNOWN
+
+
+def _rivals(evidence: Evidence) -> list[Step]:
+    """What the engine took for the rivals of the operation, newest first."""
+    _, rivals = told_apart(reversed(evidence.steps), partial(is_own, evidence.decision))
+    return rivals[::-1]
 
 
 def _opponent(evidence: Evidence, conflict: Conflict | None, rival: Step | None, fate: Fate) -> Step | None:
