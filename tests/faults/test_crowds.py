@@ -155,7 +155,7 @@ async def _returned(process: ServerProcess, cursors: dict[tuple[str, str], str],
     assert await metric(process, "sync_connections") == len(peers) + 1
     rounds = await metric(process, "sync_round_seconds_count") - rounds
     _close([*peers, writer])
-    assert rounds < 20 + len(cursors) / 50
+    assert rounds < 20 + len(cursors) / 2
     assert "Traceback" not in "".join(process.output)
     return (
         f"{len(peers)} {when}: all live in {took_s:.1f} s, {cpu:.1f} s of the server's processor, {rounds:.0f} commits"

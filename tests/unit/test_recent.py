@@ -4,6 +4,7 @@ from typing import Any
 
 from sync_server.cursor import Cursor
 from sync_server.feed import Feed, Recent, Viewer
+from sync_server.memberships import Places
 from sync_server.records import Head, Membership, Update
 from sync_server.types import ClientId, EntityId, EntityType, Millis, Role, Seq, SpaceId, UserId
 
@@ -49,7 +50,7 @@ class TestAPageOfRecentChanges:
         feed = Feed(nowhere, nowhere, Head("e", Seq(0), Seq(0)), recent_capacity=1_000, clock=lambda: Millis(0))
         others = [update(seq)._replace(space_id=SpaceId("others")) for seq in range(1, 400)]
         feed.advance([*others, update(400), update(401)])
-        places = {SpaceId("s"): Membership(SpaceId("s"), UserId("2"), Role.EDITOR, Seq(0))}
+        places = Places({SpaceId("s"): Membership(SpaceId("s"), UserId("2"), Role.EDITOR, Seq(0))})
         viewer = Viewer(UserId("2"), ClientId("d"))
         first = feed.recent_page(viewer, places, Cursor("e", Seq(0)), limit=1)
         assert first is not None
