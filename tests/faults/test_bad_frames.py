@@ -32,9 +32,9 @@ def handshake(client_id: str = "raw") -> bytes:
     return json.dumps(message).encode()
 
 
-async def ready(peer: RawPeer) -> None:
+async def ready(peer: RawPeer, client_id: str = "raw") -> None:
     await peer.upgrade()
-    peer.send(handshake())
+    peer.send(handshake(client_id))
 
 
 BROKEN: dict[str, tuple[Callable[[RawPeer], None], int]] = {
@@ -115,10 +115,10 @@ class TestABrokenFrame:
 
 
 async def _send_all(process: ServerProcess, times: int) -> None:
-    for _ in range(times):
-        for send, code in BROKEN.values():
+    for round_ in range(times):
+        for number, (send, code) in enumerate(BROKEN.values()):
             async with raw_peer(process) as peer:
-                await ready(peer)
+                await ready(peer, f"raw_{round_}_{number}")  # one that still greets must not replace the next
                 send(peer)
                 assert await peer.close_code() == code
 
