@@ -277,4 +277,5 @@ def _app(settings: Settings, registry: Registry) -> Starlette:
         app = _apps[id(registry)] = Starlette(
             routes=routes(registry), middleware=middleware(settings), exception_handlers=EXCEPTION_HANDLERS
         )
+        app.state.registry = registry  # as long as it lives, no other one has its id
     return app

@@ -1,4 +1,4 @@
-"""Virtual time, and processes that are killed between two steps."""
+"""Virtual time, and processes that are killed between two steps. Sleeps in here are virtual and take no time."""
 
 import asyncio
 import time
