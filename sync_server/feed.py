@@ -102,11 +102,9 @@ class Recent:
     """
 
     def __init__(self, head_seq: Seq, *, capacity: int, max_characters: int = RECENT_CHARACTERS) -> None:
-        self._rows: list[Update] = []
-        self._floor = head_seq
         self._capacity = capacity
         self._max_characters = max_characters
-        self._characters = 0
+        self.begin(head_seq)
 
     def extend(self, updates: Sequence[Update]) -> None:
         self._rows.extend(updates)
@@ -115,6 +113,12 @@ class Recent:
             self._drop(len(self._rows) - self._capacity)
         while self._characters > self._max_characters:
             self._drop((len(self._rows) + 1) // 2)
+
+    def begin(self, floor: Seq) -> None:
+        """Forget everything; what comes next is what follows on this position."""
+        self._rows: list[Update] = []
+        self._characters = 0
+        self._floor = floor
 
     def _drop(self, count: int) -> None:
         self._characters -= weight_of(self._rows[:count])
@@ -155,11 +159,22 @@ class Feed:
         self.memberships = Memberships(self._load_memberships)
         self._receipts = Receipts(head.head_seq, self._load_receipts)
 
-    def advance(self, updates: Sequence[Update], receipts: Sequence[Receipt] = ()) -> None:
-        """Take in what was committed, in seq order."""
+    def advance(self, updates: Sequence[Update], receipts: Sequence[Receipt] = ()) -> bool:
+        """Take in what one transaction committed after the head, at least one change.
+
+        Returns False where changes before these have not come: then memory begins anew behind the hole, and whoever
+        stands before it has to read the log, which has them all.
+        """
+        first, last = updates[0].seq, updates[-1].seq
+        is_next = first == self.head.head_seq + 1
+        if not is_next:
+            self.recent.begin(Seq(first - 1))
+            self._receipts.begin(last)
+            self.memberships.forget_all()
         self.recent.extend(updates)
         self._receipts.take(receipts)
-        self.head = self.head._replace(head_seq=updates[-1].seq)
+        self.head = self.head._replace(head_seq=last)
+        return is_next
 
     def raise_floor(self, floor_seq: Seq) -> None:
         self.head = self.head._replace(floor_seq=floor_seq)

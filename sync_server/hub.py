@@ -210,19 +210,28 @@ class Hub:
     # --- publish ---------------------------------------------------------------------------------------------------
 
     def publish(self, committed: Committed) -> None:
-        """Take in what a transaction committed. Never waits and never raises for a subscriber's sake."""
+        """Take in what a transaction committed. Never waits and never raises for a subscriber's sake.
+
+        Commits may come out of order or twice: what is not next makes everybody read the log, which is in order.
+        """
         updates = committed.updates
-        if updates:
-            self._feed.advance(updates, committed.receipts)
-            metrics.HEAD_SEQ.set(updates[-1].seq)
+        if updates and updates[-1].seq <= self._feed.head.head_seq:
+            updates = ()  # too late, or again: whoever wanted them has read them in the log
+        is_next = not updates or self._feed.advance(updates, committed.receipts)
+        metrics.HEAD_SEQ.set(self._feed.head.head_seq)
         moved = [update for update in updates if update.entity_type == MEMBER]
         for update in moved:
             self._rights_changed(UserId(update.entity_id), update)
         self._rounds.append(_Round(updates, committed.conflicts, committed.settled))
+        if not is_next:
+            _log.debug("changes_missed", first_seq=updates[0].seq)
+            for subscriber in self._subscribers.values():
+                subscriber.has_missed_conflicts = True
+            self._leave_to_pumps(updates[-1].seq)
         self._published.set()
         touched = {update.space_id for update in updates}
         for waiter, spaces in self._waiters.items():
-            if not waiter.done() and (moved or not touched.isdisjoint(spaces)):
+            if not waiter.done() and (moved or not is_next or not touched.isdisjoint(spaces)):
                 waiter.set_result(None)
 
     async def wait_for_change(self, spaces: frozenset[SpaceId], *, timeout_s: float, end: asyncio.Future[Any]) -> None:
@@ -245,7 +254,8 @@ class Hub:
                     await self._deliver(current)
                 except Exception:  # noqa: BLE001  a round that cannot be delivered must not stop the next one
                     _log.exception("round_not_delivered")
-                    self._leave_to_pumps(current)
+                    if current.updates:
+                        self._leave_to_pumps(current.updates[-1].seq)
 
     def _next_round(self) -> _Round:
         """The oldest round and those after it that fit into a page with it: who falls behind writes less often."""
@@ -321,11 +331,8 @@ class Hub:
         subscriber.position = seq
         return len(frames.payloads)
 
-    def _leave_to_pumps(self, current: _Round) -> None:
-        """Let whoever is still without these changes read them from the log."""
-        if not current.updates:
-            return
-        last = current.updates[-1].seq
+    def _leave_to_pumps(self, last: Seq) -> None:
+        """Let whoever is still without the changes up to here read them from the log."""
         for subscriber in list(self._subscribers.values()):
             if subscriber.is_live and subscriber.position < last:
                 self._refeed(subscriber, newest_only=False)
@@ -343,16 +350,14 @@ class Hub:
         audience = dict.fromkeys((*self.connections_of(conflict.user_id), *editors))
         encoded: dict[Codec, Frames] = {}
         for count, subscriber in enumerate(audience, start=1):
-            if self._may_see(subscriber, conflict.space_id) and not write_once(subscriber, message, encoded):
+            places = self._feed.memberships.cached(subscriber.viewer.user_id)
+            may_see = places is None or places.is_read(conflict.space_id)
+            if may_see and (places is None or not write_once(subscriber, message, encoded)):
                 subscriber.has_missed_conflicts = True
                 if subscriber.is_live:
                     self._refeed(subscriber, newest_only=True)
             if count % SENDS_PER_TURN == 0:
                 await asyncio.sleep(0)
-
-    def _may_see(self, subscriber: Subscriber, space_id: SpaceId) -> bool:
-        places = self._feed.memberships.cached(subscriber.viewer.user_id)
-        return places is not None and places.is_read(space_id)
 
     # --- pump ------------------------------------------------------------------------------------------------------
 

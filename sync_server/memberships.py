@@ -47,6 +47,10 @@ class Memberships:
         self._loading.pop(user_id, None)
         self._known.pop(user_id, None)
 
+    def forget_all(self) -> None:
+        self._loading.clear()
+        self._known.clear()
+
     def _remember(self, user_id: UserId, places: Places) -> None:
         if len(self._known) >= MAX_USERS:
             self._known.pop(next(iter(self._known)))

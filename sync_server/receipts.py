@@ -42,6 +42,11 @@ class Receipts:
         self._whole_since = head_seq
         self._known: dict[SpaceId, Receipt] = {}
 
+    def begin(self, seq: Seq) -> None:
+        """Forget everything: changes up to this position were missed."""
+        self._known.clear()
+        self._whole_since = seq
+
     def take(self, receipts: Iterable[Receipt]) -> None:
         """Take in what was published."""
         self._keep(receipts)

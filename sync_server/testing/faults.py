@@ -113,6 +113,15 @@ async def fill_disk(world: World, chance: Random) -> None:
     world.tell("server", f"finds its disk full {world.server.full_for} times")
 
 
+async def shuffle(world: World, chance: Random) -> None:
+    """Commits are published out of order, and some of them twice, as they are where they come over a bus."""
+    if (committer := world.server.committer) is not None:
+        world.tell("server", "publishes out of order")
+        committer.disorder_s = chance.choice((0.1, 2.0))
+        await asyncio.sleep(chance.random() * DOWN_S)
+        committer.disorder_s = 0.0
+
+
 async def trim(world: World, chance: Random) -> None:  # noqa: ARG001  every fault is told the same
     if world.server.is_up:
         world.tell("server", "forgets its log")
@@ -166,8 +175,7 @@ FAULTS: dict[str, Fault] = {
     fault.__name__: fault
     for fault in (
         cut, go_down, fall_silent, slow_down, repeat, kill_server, stop_server, kill_device, turn_off, fill_disk, trim,
-        change_rights, lie_about_time, step_server_clock, back_up,
-        corrupt,
+        change_rights, lie_about_time, step_server_clock, back_up, corrupt, shuffle,
     )
 }  # fmt: skip
 CHOICES = tuple(

@@ -39,7 +39,8 @@ def _overwritten(evidence: Evidence, asked: Asked, written: Version) -> Iterator
         rival, base = evidence.versions.get((written.key, number)), evidence.versions.get((written.key, number - 1))
         if rival is None or base is None or before is None:
             return
-        if rival.client_id == written.client_id:
+        is_revived = rival.data is None and number < written.version - 1  # what was gone has come back since
+        if rival.client_id == written.client_id or is_revived:
             continue
         for name, value in changes.items():
             theirs, ours = _value(rival, name), _value(written, name)

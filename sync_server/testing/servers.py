@@ -5,7 +5,7 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from sync_server.clock import CLOCK, new_epoch
 from sync_server.committer import Committer
 from sync_server.config import Settings
 from sync_server.errors import CommandError
+from sync_server.orders import Committed
 from sync_server.services import Services
 from sync_server.stores.engine import open_engine
 from sync_server.stores.migrations import migrate
@@ -59,8 +60,14 @@ class ServerClock:
 
 
 class SteppedCommitter(Committer):
-    """The committer, its rounds driven by the loop: a round, and later the publication and the answers, in order."""
+    """The committer, its rounds driven by the loop: a round, and later the publication and the answers.
 
+    Attributes:
+        disorder_s: how late each publication may be on its own account, so that others overtake it; half of them come
+            twice then. 0: in order, and once.
+    """
+
+    disorder_s = 0.0
     _published_at = 0.0
 
     def start(self) -> None:
@@ -83,15 +90,25 @@ class SteppedCommitter(Committer):
         if jobs is not None:
             results, committed = self._perform_round(jobs)
             self._published_at = max(self._published_at + 1e-6, loop.time() + _moment(LONGEST_PUBLISH_S))
-            loop.call_at(self._published_at, self._deliver, jobs, results, committed)
+            loop.call_at(self._published_at + _share() * self.disorder_s, self._deliver, jobs, results, committed)
+            if self.disorder_s and _share() < 0.5:
+                loop.call_at(self._published_at + _share() * self.disorder_s, self._publish_all, committed)
         if self._queue:
             loop.call_later(_moment(LONGEST_ROUND_S), self._round)
         else:
             self._is_idle.set()
 
+    def _publish_all(self, committed: Sequence[Committed]) -> None:
+        for made in committed:
+            self._publish(made)
+
 
 def _moment(longest_s: float) -> float:
-    return (CLOCK.get().bits(16) / 65_536) ** 3 * longest_s
+    return _share() ** 3 * longest_s
+
+
+def _share() -> float:
+    return CLOCK.get().bits(16) / 65_536
 
 
 class SimulatedServer:
@@ -125,6 +142,12 @@ class SimulatedServer:
     @property
     def is_up(self) -> bool:
         return self.node is not None and not self.node.is_dead
+
+    @property
+    def committer(self) -> SteppedCommitter | None:
+        """That of a server which is up."""
+        committer = self.services.committer if self.is_up else None
+        return committer if isinstance(committer, SteppedCommitter) else None
 
     @property
     def services(self) -> Services:

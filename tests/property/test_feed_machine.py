@@ -35,6 +35,7 @@ from sync_server.testing.servers import migrated_database
 from sync_server.types import Role, Seq, SpaceId, UserId
 from sync_server.users import save_member
 from sync_server.views import update_item
+from tests.contract.builders import conflict
 from tests.harness import Replica
 from tests.property.feed_doubles import FakeSocket, HeldReaders
 
@@ -62,7 +63,7 @@ class Peer:
         self.socket = FakeSocket(self.take)
         self.run: list[int] | None = None
         self.run_start = 0
-        self.ends = 0
+        self.disputes: set[str] = set()
 
     def connect(self, *, takes_batches: bool) -> Subscriber:
         self.socket = FakeSocket(self.take)
@@ -85,6 +86,9 @@ class Peer:
         self.replica.take(message)
         if message["type"] == "caught_up":
             self.check_receipts(message.get("receipts"))
+            self.disputes.clear()  # who hears this lists the conflicts
+        if message["type"] == "conflict":
+            self.disputes.discard(message["conflict"]["conflict_id"])
         if "cursor" in message:
             self.checkpoints.append((message["cursor"], dict(self.replica.rows)))
 
@@ -111,6 +115,10 @@ class Peer:
 
     def begin_run(self, seq: int) -> None:
         self.run, self.run_start = [], seq
+
+
+def _first_seq(committed: Committed) -> int:
+    return committed.updates[0].seq
 
 
 class FeedMachine(RuleBasedStateMachine):
@@ -140,6 +148,7 @@ class FeedMachine(RuleBasedStateMachine):
         self.feed._receipts = Receipts(head.head_seq, self.feed._load_receipts, capacity=1)
         self.hub = Hub(self.feed, slow_consumer_s=3_600)
         self.unpublished: deque[Committed] = deque()
+        self.published_once: list[Committed] = []
         self.roles: dict[tuple[str, str], Role] = {}
         self.grants: dict[tuple[str, str], int] = {}
         self.log: list[Update] = []
@@ -176,6 +185,18 @@ class FeedMachine(RuleBasedStateMachine):
     def commit_folder(self, space: str, kind: str) -> None:
         self.commit([self.operation(space, "f", kind, entity_type="folder")])
 
+    @rule(space=spaces)
+    def dispute(self, space: str) -> None:
+        """A conflict that changes nothing: whoever may settle it hears of it, or is bid to list them."""
+        self.count += 1
+        found = conflict(f"dispute_{self.count}", space_id=space, user_id=WRITER)
+        with self.store.read() as reader:
+            editors = {member.user_id for member in reader.members(SpaceId(space)) if member.role is Role.EDITOR}
+        for peer in self.peers:
+            if peer.subscriber is not None and peer.viewer.user_id in editors and peer.viewer.follows(SpaceId(space)):
+                peer.disputes.add(found.conflict_id)
+        self.hub.publish(Committed((), (found,)))
+
     @rule(user=st.sampled_from(READERS), space=spaces, role=st.sampled_from([Role.VIEWER, Role.EDITOR]))
     def grant(self, user: str, space: str, role: Role) -> None:
         self.member(user, space, role)
@@ -188,6 +209,25 @@ class FeedMachine(RuleBasedStateMachine):
     @rule()
     def publish(self) -> None:
         self.publish_next()
+
+    @precondition(lambda self: len(self.unpublished) > 1)
+    @rule(index=st.integers(1, 3))
+    def publish_early(self, index: int) -> None:
+        """Before what was committed before it."""
+        self.unpublished.rotate(-min(index, len(self.unpublished) - 1))
+        self.publish_next()
+        self.unpublished = deque(sorted(self.unpublished, key=_first_seq))
+
+    @precondition(lambda self: self.published_once)
+    @rule(index=st.integers(1, 5))
+    def publish_again(self, index: int) -> None:
+        self.publish_one(self.published_once[-min(index, len(self.published_once))])
+
+    @precondition(lambda self: len(self.unpublished) > 1)
+    @rule()
+    def lose(self) -> None:
+        """Not the last one: only what comes later shows that something is missing."""
+        self.unpublished.popleft()
 
     @rule(count=st.integers(1, 4))
     def turn(self, count: int) -> None:
@@ -281,6 +321,7 @@ class FeedMachine(RuleBasedStateMachine):
                 assert peer.subscriber.is_live
                 assert self.hub.position_of(peer.subscriber) == self.feed.head.head_seq
                 assert peer.replica.live == self.visible(peer.viewer)
+                assert not peer.disputes
                 self.check_run(peer)
 
     @invariant()
@@ -343,7 +384,7 @@ class FeedMachine(RuleBasedStateMachine):
                 new_conflict_id=lambda: f"{number}-{id(object())}",  # type: ignore[arg-type,return-value]
             )
             current.run([batch])
-        self.unpublished.append(current.committed)
+        self.committed(current.committed)
 
     def member(self, user: str, space: str, role: Role | None) -> None:
         with self.store.write() as writer:
@@ -352,21 +393,29 @@ class FeedMachine(RuleBasedStateMachine):
             change = save_member(writer, SpaceId(space), UserId(user), role, by=UserId(WRITER), now=self.now())
         if role is not None:
             self.grants[user, space] = change.seq
-        self.unpublished.append(Committed((change,)))
+        self.committed(Committed((change,)))
+
+    def committed(self, made: Committed) -> None:
+        if made.updates:
+            self.log += made.updates
+            self.unpublished.append(made)
 
     def role_of(self, writer: Writer, user: str, space: str) -> Role | None:
         return writer.roles([(SpaceId(space), UserId(user))]).get((SpaceId(space), UserId(user)))
 
     def publish_next(self) -> None:
-        committed = self.unpublished.popleft()
+        self.published_once.append(self.unpublished.popleft())
+        self.publish_one(self.published_once[-1])
+
+    def publish_one(self, committed: Committed) -> None:
         self.loop.call_soon(self.published, committed)
         self.loop.run_until_complete(self.turns(1))
 
     def published(self, committed: Committed) -> None:
         """In the very turn of the loop in which the hub is told: what was on its way before may still arrive."""
-        for update in committed.updates:
-            self.log.append(update)
-            if update.entity_type == "member":
+        before = self.feed.head.head_seq
+        for update in self.log:
+            if update.entity_type == "member" and before < update.seq <= committed.updates[-1].seq:
                 self.told_of(update)
         self.hub.publish(committed)
 

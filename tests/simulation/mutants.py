@@ -11,6 +11,7 @@ from sync_client.stores.memory import MemoryTables
 from sync_server import feed
 from sync_server.conflict import decide
 from sync_server.conflict.model import Outcome, Rule
+from sync_server.feed import Feed
 from sync_server.hub import Hub, _Round
 from sync_server.orders import Batch, Committed
 from sync_server.records import Update
@@ -226,6 +227,20 @@ def loses_what_was_cancelled() -> Iterator[None]:
 
 
 @contextmanager
+def passes_over_what_is_overtaken() -> Iterator[None]:
+    """Who hears of a change takes it for the next one."""
+
+    def next_one(of: Feed, updates: Sequence[Update], receipts: Any = ()) -> bool:
+        of.recent.extend(updates)
+        of._receipts.take(receipts)
+        of.head = of.head._replace(head_seq=updates[-1].seq)
+        return True
+
+    with patch.object(Feed, "advance", next_one):
+        yield
+
+
+@contextmanager
 def ignores_the_epoch() -> Iterator[None]:
     anchored = feed._anchored
 
@@ -282,7 +297,7 @@ OFFLINE = (Choice("go_down", 1), Choice("cut", 1))
 SLOW, TRIMMED = (Choice("slow_down", 1),), (Choice("trim", 1), Choice("go_down", 3))
 RIGHTS, BACKUP = (Choice("change_rights", 1),), (Choice("back_up", 1),)
 BURSTS = (Choice("create", 2), Choice("update", 3), Choice("burst", 4))
-DELETES = (Choice("create", 3), Choice("delete", 3))
+DELETES, DISORDER = (Choice("create", 3), Choice("delete", 3)), (Choice("shuffle", 1),)
 
 MUTANTS = (
     Mutant("acknowledges before commit", acknowledges_before_commit, "P1", WRITES, KILLS),
@@ -296,6 +311,7 @@ MUTANTS = (
     Mutant("raises the dead", raises_the_dead, "P6", DELETES, (*RIGHTS, *BACKUP)),
     Mutant("pushes to the revoked", pushes_to_the_revoked, "P10", WRITES, RIGHTS, size=40),
     Mutant("loses what was cancelled", loses_what_was_cancelled, "P9", WRITES, OFFLINE),
+    Mutant("passes over what is overtaken", passes_over_what_is_overtaken, "P4", BURSTS, DISORDER),
     Mutant("ignores the epoch", ignores_the_epoch, "P9", WRITES, BACKUP),
     Mutant("writes over what nobody saw", writes_over_what_nobody_saw, "P8", LATE_WRITES, OFFLINE, size=24),
     Mutant("only says that it deletes", only_says_that_it_deletes, "P8", DELETES, CUTS),

@@ -135,3 +135,24 @@ class TestAConflict:
             Step(9.203, "device_0", "burst", 638357700),
         )
         assert play(Plan(1836036714, devices, 0, 10_000, steps), own_setting()).problems == []
+
+
+class TestAnUpdate:
+    def test_may_pass_a_delete_that_was_taken_back(self) -> None:
+        """Who deleted the note wrote to it again, before the update came that knew of neither: nobody lost anything."""
+        devices = (
+            DEVICE._replace(links=("events",), codec="msgpack"),
+            DevicePlan("device_1", "1", ("websocket",), "msgpack", has_file=False),
+            DevicePlan("device_2", "1", ("websocket", "events", "poll"), "json", has_file=False),
+        )
+        steps = (
+            Step(0.21, "device_0", "create", 1307078061),
+            Step(0.605, "world", "fill_disk", 1701735739),
+            Step(1.114, "device_2", "create", 269690905),
+            Step(1.246, "plain_1", "update_late", 1806144682),
+            Step(1.316, "device_1", "update", 3104453367),
+            Step(1.325, "device_0", "several", 4245156562),
+            Step(1.574, "plain_0", "create", 807382531),
+            Step(2.238, "plain_0", "settle_conflict", 2247328263),
+        )
+        assert play(Plan(1782466113, devices, 2, 10_000, steps), own_setting()).problems == []

@@ -5,7 +5,7 @@ from typing import Any
 from sync_server.cursor import Cursor
 from sync_server.feed import Feed, Recent, Viewer
 from sync_server.memberships import Places
-from sync_server.records import Head, Membership, Update
+from sync_server.records import Head, Membership, Receipt, Update
 from sync_server.types import ClientId, EntityId, EntityType, Millis, Role, Seq, SpaceId, UserId
 
 
@@ -42,6 +42,28 @@ class TestRecent:
         assert (recent.covers(Seq(9)), recent.covers(Seq(10))) == (False, True)
         recent.extend([update(11)])
         assert [row.seq for row in recent.after(Seq(10), 5)] == [11]
+
+
+class TestAHole:
+    def test_is_found_and_memory_begins_behind_it(self) -> None:
+        nowhere: Any = None
+        feed = Feed(nowhere, nowhere, Head("e", Seq(3), Seq(0)), recent_capacity=1_000, clock=lambda: Millis(0))
+        assert feed.advance([update(4)])
+        assert not feed.advance([update(7), update(8)])
+        assert (feed.head.head_seq, feed.recent.covers(Seq(4)), kept(feed.recent, 8)) == (8, False, [7, 8])
+        assert feed.advance([update(9)])
+        assert kept(feed.recent, 9) == [7, 8, 9]
+
+    def test_makes_unknown_what_others_were_told_of_it(self) -> None:
+        """A right or a receipt in the hole is not to be told from memory."""
+        nowhere: Any = None
+        feed = Feed(nowhere, nowhere, Head("e", Seq(3), Seq(0)), recent_capacity=1_000, clock=lambda: Millis(0))
+        feed.memberships._remember(UserId("2"), Places())
+        feed.advance([update(4)], [Receipt(SpaceId("s"), 1, 7, Seq(4))])
+        feed.advance([update(6)], [Receipt(SpaceId("t"), 1, 7, Seq(6))])
+        assert feed.memberships.cached(UserId("2")) is None
+        told = feed._receipts.at(Seq(6), [SpaceId("s"), SpaceId("t")], head_seq=Seq(6))
+        assert [receipt.space_id for receipt in told] == ["t"]
 
 
 class TestAPageOfRecentChanges:
