@@ -10,13 +10,13 @@ from sync_server import metrics
 from sync_server.auth import Principal
 from sync_server.clock import monotonic_s, now_ms
 from sync_server.errors import CloseCode, CommandError, ErrorCode
-from sync_server.hub import Subscriber
 from sync_server.protocol.client_messages import CLIENT_MESSAGES, ClientMessage, Handshake
 from sync_server.protocol.codec import Codec
 from sync_server.protocol.machine import Close, Command, Deliver, Machine, Send
 from sync_server.protocol.replies import error_frame
 from sync_server.protocol.states import State
 from sync_server.sockets import Frames, Socket, room
+from sync_server.subscribers import Subscriber
 from sync_server.types import ClientId, ConnectionId, Json, format_time
 
 _log = structlog.get_logger(__name__)

@@ -1,10 +1,11 @@
 """Who is where right now: told to the space's other connections, never stored."""
 
 from sync_server.clock import now_ms
-from sync_server.hub import Hub, Subscriber, write_once
+from sync_server.hub import Hub
 from sync_server.protocol.codec import Codec
 from sync_server.protocol.server_messages import PresenceEntry
 from sync_server.sockets import Frames
+from sync_server.subscribers import Subscriber, write_once
 from sync_server.types import ConnectionId, Json, Millis, SpaceId, format_id, format_time
 
 

@@ -8,13 +8,13 @@ from sync_server.connection import Connection
 from sync_server.cursor import Cursor, format_cursor, parse_cursor
 from sync_server.errors import CloseCode, CommandError, ErrorCode
 from sync_server.feed import Viewer
-from sync_server.hub import Subscriber
 from sync_server.protocol.client_messages import Auth, ClientInfo, Subscription
 from sync_server.protocol.replies import error_frame
 from sync_server.protocol.server_messages import AuthResult, CurrentState
 from sync_server.protocol.versions import SERVER_VERSION
 from sync_server.records import Followed
 from sync_server.services import Services
+from sync_server.subscribers import Subscriber
 from sync_server.types import ClientId, SpaceId, UserId, format_id, format_time
 
 

@@ -8,7 +8,6 @@ from sync_server.cursor import Cursor, format_cursor, parse_cursor
 from sync_server.decisions import request_status
 from sync_server.feed import Page, SpaceReset, Viewer
 from sync_server.handlers.perform import CONFLICT_CHARACTERS, Room, perform
-from sync_server.hub import Subscriber
 from sync_server.orders import Decided
 from sync_server.protocol.client_messages import Sync, SyncRequest
 from sync_server.protocol.server_messages import NewClientState, OperationResult, SyncResponseData
@@ -16,6 +15,7 @@ from sync_server.protocol.validation import validation_error
 from sync_server.protocol.versions import PROTOCOL_VERSION, SERVER_VERSION, is_supported
 from sync_server.records import Conflict
 from sync_server.services import Services
+from sync_server.subscribers import Subscriber
 from sync_server.types import (
     ClientId,
     ConflictId,

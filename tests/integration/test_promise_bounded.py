@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sync_server.feed import PAGE_CHARACTERS
-from sync_server.hub import Subscriber
 from sync_server.sockets import room
+from sync_server.subscribers import Subscriber
 from tests.faults.peers import until
 from tests.harness import Client, RunningServer, create, open_client, running_server, token_for
 

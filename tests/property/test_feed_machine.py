@@ -20,7 +20,7 @@ from sync_server.errors import CloseCode
 from sync_server.feed import Feed, Viewer
 from sync_server.fingerprints import checksum_of, format_checksum
 from sync_server.handlers.operations import Defaults, order_of
-from sync_server.hub import Hub, Subscriber
+from sync_server.hub import Hub
 from sync_server.ids import IdBlocks
 from sync_server.orders import Batch, Committed
 from sync_server.protocol.client_messages import Operation
@@ -31,6 +31,7 @@ from sync_server.round import Round
 from sync_server.stores.engine import open_engine
 from sync_server.stores.sql import Store
 from sync_server.stores.writer import Writer
+from sync_server.subscribers import Subscriber
 from sync_server.testing.servers import migrated_database
 from sync_server.types import Role, Seq, SpaceId, UserId
 from sync_server.users import save_member
