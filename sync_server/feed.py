@@ -270,6 +270,10 @@ class Feed:
         readable = [space_id for space_id, place in found.items() if place is not None and place.role is not None]
         return self._receipts.at(self.head.head_seq, readable, head_seq=self.head.head_seq)
 
+    def forget_receipt(self, space_id: SpaceId) -> None:
+        """Let the next one who is to be told it have it read."""
+        self._receipts.forget(space_id)
+
     async def cursor_before(self, moment: Millis, *, margin_ms: int = 300_000) -> Cursor:
         """A position that is surely before everything committed after `moment`, some minutes early."""
         early = Millis(min(moment, self.now()) - margin_ms)

@@ -21,6 +21,7 @@ class RateLimit:
     """
 
     def __init__(self, *, per_minute: int, remedy: str) -> None:
+        self.per_minute = per_minute
         self._unit_s = 60 / per_minute
         self._remedy = remedy
         self._paid_at: dict[str, float] = {}

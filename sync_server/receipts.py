@@ -51,6 +51,9 @@ class Receipts:
         """Take in what was published."""
         self._keep(receipts)
 
+    def forget(self, space_id: SpaceId) -> None:
+        self._known.pop(space_id, None)
+
     async def load(self, space_ids: Iterable[SpaceId]) -> None:
         """Read what is not known of these spaces, as many as may be told at once.
 

@@ -150,16 +150,22 @@ class TestTheBuckets:
         answer = await ask(api, kept)
         assert answer["differing"] == sorted({bucket_of("note", one) for one in ("n0", "n1", "phantom")})
 
-    async def test_settle_it_where_the_stored_checksum_is_wrong(
+    async def test_settle_it_where_the_stored_checksum_is_wrong_and_put_that_right(
         self, server: RunningServer, api: httpx.AsyncClient, notes: list[Row], capsys: pytest.CaptureFixture[str]
     ) -> None:
         def spoil(writer: Writer, _now: Millis) -> tuple[None, Committed]:
-            writer.shift_receipts([("u-1", 1, 0, writer.head().head_seq)])  # type: ignore[list-item]
+            told = writer.shift_receipts([(SpaceId("u-1"), 1, 2, writer.head().head_seq)])
+            server.services.feed._receipts.take([told[0]._replace(seq=told[0].seq + 1)])
             return None, Committed()
 
         await server.services.committer.perform(spoil)
         assert (await ask(api, notes))["differing"] == []
         assert "checksum_differs" in "".join(capsys.readouterr())
+        async with server.client("1", "phone", subscriptions={"incremental": False}) as phone:
+            told = await phone.next("caught_up")
+        assert without_seq(told["receipts"]) == [receipt_of(notes, "u-1")]
+        assert (await ask(api, notes[1:]))["count"] == len(notes)
+        assert "checksum_differs" not in "".join(capsys.readouterr())
 
 
 class TestAComparison:
@@ -175,6 +181,14 @@ class TestAComparison:
                 for _ in range(2):
                     refused = await api.post("/api/sync/verify", json={"space_id": "u-1", "rows": {"0": []}})
         assert failed(refused, 429, "RATE_LIMIT_EXCEEDED")["error"]
+
+    async def test_can_be_paid_in_a_space_of_any_size(self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(comparisons, "ROWS_PER_UNIT", 1)
+        async with running_server(tmp_path, requests_per_minute=10) as server:
+            async with server.client("1", "writer") as writer:
+                await writer.sync(*(create(f"c{number}", title="x") for number in range(30)))
+            async with rest_client(server) as api:
+                assert len((await ask(api, []))["differing"]) > 0
 
 
 class TestTheRows:
