@@ -275,4 +275,7 @@ def _saved(tables: Tables) -> Status:
 def _counted(tables: Tables, shown: Status) -> Status:
     counts = tables.counts()
     conflicts = len(views.open_conflicts(tables)) if counts.conflicts else 0
-    return replace(shown, pending=counts.pending, quarantined=counts.quarantined, conflicts=conflicts)
+    client_id = tables.value(_CLIENT_ID) or ""
+    return replace(
+        shown, pending=counts.pending, quarantined=counts.quarantined, conflicts=conflicts, client_id=client_id
+    )

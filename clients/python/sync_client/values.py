@@ -269,6 +269,7 @@ class Status:
         link: `websocket`, `events` or `poll`, while connected.
         problem: why it is offline or stopped, in a sentence; None where there is nothing to say.
         is_syncing_here: this process holds the connection; else another one on the same store does.
+        client_id: what the server knows this store as; who runs it asks by that name why a row is here or is not.
     """
 
     state: LinkState
@@ -281,6 +282,7 @@ class Status:
     link: str | None = None
     problem: str | None = None
     is_syncing_here: bool = True
+    client_id: str = ""
 
     @property
     def is_settled(self) -> bool:

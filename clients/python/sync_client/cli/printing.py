@@ -187,6 +187,7 @@ class Tables:
             "why": status.problem,
             "server": facts["url"],
             "store": facts["store"],
+            "client": status.client_id,
             "last synced": f"{synced.astimezone():%Y-%m-%d %H:%M:%S}" if synced is not None else "never",
             "not sent yet": status.pending,
             "conflicts": _hinted(status.conflicts, "sync-client conflicts"),

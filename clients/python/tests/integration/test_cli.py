@@ -103,13 +103,17 @@ class TestWriting:
         assert deleted == {"type": "note", "id": "a", "is_deleted": True, "is_pending": False}
         assert (after.status, after.err) == (1, "Error: there is no note a\n")
 
-    async def test_that_was_done_offline_goes_up_with_the_next_command(self, shell: Shell) -> None:
+    async def test_that_was_done_offline_goes_up_with_the_next_command(
+        self, shell: Shell, server: RunningServer
+    ) -> None:
         [offline] = (await shell("--offline", "put", "note", "--id", "a", "title=Milk")).lines
         [status] = (await shell("status", "--verify")).lines
         [found] = (await shell("get", "note", "a", store="b")).lines
 
         assert offline["is_pending"]
         assert (status["state"], status["pending"], status["matches"]) == ("live", 0, True)
+        await server.services.clients.flush()
+        assert await server.services.feed.read(lambda reader: reader.clients_named(status["client_id"], limit=1))
         assert found["data"] == {"title": "Milk"}
 
 

@@ -315,11 +315,14 @@ class TestTables:
         assert screen.lines[1] == "o1 create note a title=5 The title must be a string. (VALIDATION_ERROR) then"
 
     def test_tell_how_things_stand_and_where_to_look(self, screen: Screen) -> None:
-        status = Status(LinkState.CATCHING_UP, NOW, pending=2, conflicts=1, link="events", last_synced_at=NOW)
+        status = Status(
+            LinkState.CATCHING_UP, NOW, pending=2, conflicts=1, link="events", last_synced_at=NOW, client_id="c1"
+        )
 
         screen.tables.status(status, {"url": "ws://x", "store": "a.db", "matches": False})
 
         assert screen.lines[0] == "state catching up (events)"
+        assert "client c1" in screen.lines
         assert "not sent yet 2" in screen.lines
         assert "conflicts 1 (see them: sync-client conflicts)" in screen.lines
         assert "as the server NO: the store differs" in screen.lines
