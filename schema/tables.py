@@ -19,8 +19,10 @@ log = Table(
     Column("epoch", String, nullable=False),
     Column("head_seq", BigInteger, nullable=False),
     Column("floor_seq", BigInteger, nullable=False),
+    Column("version_floor", BigInteger, nullable=False, server_default="0"),
 )
-"""One row. `epoch` names this incarnation of the log; rows up to `floor_seq` are trimmed."""
+"""One row. `epoch` names this incarnation of the log, whose versions are above `version_floor`; rows up to
+`floor_seq` are trimmed."""
 
 users = Table("users", metadata, _key("user_id"), Column("created_at", BigInteger, nullable=False))
 

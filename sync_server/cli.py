@@ -184,7 +184,8 @@ def renew_epoch(**flags: str | None) -> None:
     """Make every client start over from a snapshot: run it after a backup was restored.
 
     A restored database is behind what clients have seen. In a new epoch their cursors mean nothing, so that they are
-    told everything again, and what they have not sent yet is kept and accepted. The server must be stopped.
+    told everything again, and what they have not sent yet is kept and accepted. Versions go on far above the old
+    ones, so that what was written on a lost version is a conflict. The server must be stopped.
     """
     from sync_server.stores.opening import opened_store  # noqa: PLC0415  the other commands start faster without
 

@@ -25,6 +25,14 @@ from sync_server.types import (
     Verdict,
 )
 
+VERSION_STRIDE = 1_000_000
+"""Versions of one epoch and of the next are whole strides apart, so that none of them has two meanings."""
+
+
+def begins_epoch(version: int) -> bool:
+    """Whether the version before it need not be the number before it."""
+    return version > 1 and version % VERSION_STRIDE == 1
+
 
 class EntityKey(NamedTuple):
     entity_type: EntityType
@@ -308,3 +316,5 @@ class Head(NamedTuple):
     epoch: str
     head_seq: Seq
     floor_seq: Seq
+    version_floor: int = 0
+    """Versions that are made in this epoch are above it; a multiple of VERSION_STRIDE."""

@@ -68,7 +68,7 @@ class Round:
         self._ids = ids
         self._now = now
         self._new_conflict_id = new_conflict_id
-        self._working = Working(writer, registry, now)
+        self._working = Working(writer, registry, now, version_floor=writer.head().version_floor)
         self._parents_of = referenced_types(registry)
         self.committed = Committed()
 

@@ -113,9 +113,10 @@ class Claims(Mapping[Claim, EntityId]):
 class Working:
     """Everything a round knows and has decided; written with `save`, undone by going back to a `copy`."""
 
-    def __init__(self, reader: Reader, registry: Registry, now: Millis) -> None:
+    def __init__(self, reader: Reader, registry: Registry, now: Millis, *, version_floor: int) -> None:
         self._reader = reader
         self._registry = registry
+        self._version_floor = version_floor
         self.now = now
         self.entities = Entities(reader)
         self.claims = Claims(reader)
@@ -135,7 +136,7 @@ class Working:
         self.receipts: tuple[Receipt, ...] = ()
 
     def copy(self) -> "Working":
-        twin = Working(self._reader, self._registry, self.now)
+        twin = Working(self._reader, self._registry, self.now, version_floor=self._version_floor)
         twin.entities, twin.claims = self.entities.copy(), self.claims.copy()
         twin.surroundings = Surroundings(twin.entities, twin.claims, specs=self._registry)
         twin.revisions = {key: list(rows) for key, rows in self.revisions.items()}
@@ -174,15 +175,11 @@ class Working:
         previous: Mapping[str, Sequence[Any]] = dict.fromkeys(data, ())
         if before is None:
             kind = _CREATE
-            version, created_at, created_seq, seq = 1, self.now, _UNNUMBERED, _UNNUMBERED
+            version, created_at, created_seq, seq = 0, self.now, _UNNUMBERED, _UNNUMBERED
         else:
             kind, previous = _kind(before, deleted=deleted), _previous(before.data, data)
-            version, created_at, created_seq, seq = (
-                before.version + 1,
-                before.created_at,
-                before.created_seq,
-                before.seq,
-            )
+            version, created_at, created_seq, seq = before.version, before.created_at, before.created_seq, before.seq
+        version = max(version, self._version_floor) + 1
         after = Entity(
             key.entity_type, key.entity_id, attempt.space_id, version, data, deleted, created_at, self.now,
             attempt.user_id, created_seq, seq,
@@ -198,7 +195,7 @@ class Working:
         self.changes.append(change)
         revision = Revision(
             version, kind, data, previous, outcome.submitted, attempt.timestamp, self.now, attempt.user_id,
-            attempt.client_id, outcome.rule,
+            attempt.client_id, outcome.rule, is_first=before is None,
         )  # fmt: skip
         self.revisions.setdefault(key, []).append(revision)
         self._texts[key] = text
@@ -223,8 +220,8 @@ class Working:
             key = EntityKey(change[2], change[3])
             change[_SEQ] = seq
             change[_PREVIOUS_SEQ] = last.get(key, change[_PREVIOUS_SEQ])
-            if change[_VERSION] == 1:
-                created[key] = Seq(seq)
+            if self._loaded[key] is None:
+                created.setdefault(key, Seq(seq))
             last[key] = Seq(seq)
         entities = [self.entities[key] for key in last]
         writer.save_entities(
@@ -268,14 +265,14 @@ class Working:
             spec = self._registry[entity.entity_type]
             if not spec.references:
                 continue
-            if entity.version > 1:
+            if self._loaded[entity.key] is not None:
                 replaced.append(entity.key)
             if not entity.deleted:
                 links += [(*parent, *entity.key, name) for name, parent in references_of(entity, spec)]
         writer.save_parents(replaced, links)
 
 
-_SEQ, _VERSION, _PREVIOUS_SEQ = 0, 4, -1
+_SEQ, _PREVIOUS_SEQ = 0, -1
 _SPACE = itemgetter(1)
 _UNNUMBERED = Seq(0)
 _CREATE = OperationType.CREATE

@@ -83,6 +83,8 @@ class Revision(NamedTuple):
     user_id: UserId
     client_id: ClientId
     rule: Rule
+    is_first: bool = False
+    """The entity was not there before."""
 
 
 class Claim(NamedTuple):

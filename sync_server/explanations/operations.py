@@ -9,7 +9,7 @@ from sync_server.conflict.fields import CHOSEN
 from sync_server.conflict.lineage import told_apart
 from sync_server.conflict.model import Rule
 from sync_server.conflict.values import ABSENT, equal, unwrapped
-from sync_server.records import Change, Conflict, Decision, Step
+from sync_server.records import VERSION_STRIDE, Change, Conflict, Decision, Step, begins_epoch
 from sync_server.types import ClientId, Json, OperationType, SpaceId, Strategy, StrategySource, UserId, Verdict
 
 MAX_SHOWN = 20
@@ -61,6 +61,7 @@ class Evidence(NamedTuple):
     Attributes:
         change: the row of the log that it made, while the log has it.
         met: the row of the log with the state that it met and left, where it made none.
+        before: the version before its own, where its own is the entity's first in an epoch and the log has both.
         steps: the changes above its base up to the state it met, newest first, as many as were looked at.
         is_cut: whether there are more of them than were looked at.
         bases: by field, what stood before the earliest of the steps that touched it; `[]` where it was absent.
@@ -73,6 +74,7 @@ class Evidence(NamedTuple):
     submitted: Json = {}
     stored: Json = {}
     met: Json | None = None
+    before: int | None = None
     steps: tuple[Step, ...] = ()
     is_cut: bool = False
     bases: Mapping[str, Sequence[object]] = {}
@@ -123,8 +125,8 @@ def explain_operation(evidence: Evidence, *, may_read: bool = True) -> Explanati
         may_read: whether who asks may still read the space: if not, nothing of what others wrote is in the answer.
     """
     decision = evidence.decision
-    base, met = base_of(evidence), met_version(decision)
-    total = max(0, met - base) if base is not None and met is not None else 0
+    base, met = base_of(evidence), met_version(evidence)
+    total = _count_since(evidence, base, met)
     since = evidence.steps[:MAX_SHOWN]
     trimmed = total - len(evidence.steps) if not evidence.is_cut else 0
     hidden = not may_read and met is not None
@@ -145,13 +147,23 @@ def explain_operation(evidence: Evidence, *, may_read: bool = True) -> Explanati
     )
 
 
-def met_version(decision: Decision) -> int | None:
+def _count_since(evidence: Evidence, base: int | None, met: int | None) -> int:
+    """How many versions there are from the base to what was met; of another epoch's base, as many as were found."""
+    if base is None or met is None or met <= base:
+        return 0
+    return met - base if base // VERSION_STRIDE == met // VERSION_STRIDE else len(evidence.steps)
+
+
+def met_version(evidence: Evidence) -> int | None:
     """The version that the operation met; 0 where the entity was not there."""
+    decision = evidence.decision
     if decision.verdict is Verdict.REJECTED or decision.entity_id is None:
         return None
     if decision.version is None:
         return 0 if decision.operation_type is OperationType.CREATE else None
-    return decision.version - 1 if decision.seq is not None else decision.version
+    if decision.seq is None:
+        return decision.version
+    return evidence.before if begins_epoch(decision.version) else decision.version - 1
 
 
 def base_of(evidence: Evidence) -> int | None:
@@ -162,7 +174,7 @@ def base_of(evidence: Evidence) -> int | None:
     if decision.operation_type is OperationType.CREATE:
         return 0
     if decision.rule == Rule.SAME_VERSION:
-        return met_version(decision)
+        return met_version(evidence)
     if evidence.conflicts and evidence.conflicts[0].client_version:
         return evidence.conflicts[0].client_version
     named = evidence.body.get("before_version") if evidence.body is not None else None
@@ -213,7 +225,7 @@ def _base(evidence: Evidence, name: str, conflict: Conflict | None) -> object:
 
 def _is_whole(evidence: Evidence) -> bool:
     """Whether every version between the base and what the operation met was looked at."""
-    base, met = base_of(evidence), met_version(evidence.decision)
+    base, met = base_of(evidence), met_version(evidence)
     return base is not None and met is not None and len(evidence.steps) == max(0, met - base)
 
 

@@ -65,8 +65,7 @@ class LogReader(Statements):
     """Queries of the log. Every method is one statement, or one per space."""
 
     def head(self) -> Head:
-        epoch, head_seq, floor_seq = self._row("SELECT epoch, head_seq, floor_seq FROM log WHERE log_id = 1")
-        return Head(epoch, Seq(head_seq), Seq(floor_seq))
+        return Head(*self._row("SELECT epoch, head_seq, floor_seq, version_floor FROM log WHERE log_id = 1"))
 
     def updates(
         self, scans: Iterable[SpaceScan], *, until: Seq, entity_types: Sequence[str] | None, limit: int

@@ -81,8 +81,9 @@ class Reader(LogReader):
             "WHERE e.entity_type = k.a AND e.entity_id = k.b UNION ALL SELECT c.previous_seq, chain.since "
             "FROM chain CROSS JOIN changes c WHERE c.seq = chain.seq AND c.version > chain.since) "
             "SELECT c.entity_type, c.entity_id, c.version, c.operation_type, c.data, c.previous, c.submitted, "
-            "c.timestamp, c.modified_at, c.modified_by, c.client_id, c.rule FROM chain CROSS JOIN changes c "
-            "WHERE c.seq = chain.seq AND c.version >= chain.since ORDER BY c.entity_type, c.entity_id, c.version",
+            "c.timestamp, c.modified_at, c.modified_by, c.client_id, c.rule, c.previous_seq = 0 "
+            "FROM chain CROSS JOIN changes c WHERE c.seq = chain.seq AND c.version >= chain.since "
+            "ORDER BY c.entity_type, c.entity_id, c.version",
             ((*key, version) for key, version in since.items()),
         )
         found: dict[EntityKey, list[Revision]] = {}
@@ -94,14 +95,14 @@ class Reader(LogReader):
         """The entity's changes that the log still has, newest first. It walks down from the newest one."""
         before = before_version if before_version is not None else NO_END
         rows = self._rows(
-            "WITH RECURSIVE chain(seq, previous_seq, version, lowest) AS ("  # noqa: S608
-            "SELECT c.seq, c.previous_seq, c.version, min(?, c.version + 1) - ? FROM entities e CROSS JOIN changes c "
+            "WITH RECURSIVE chain(seq, previous_seq, version, found) AS ("  # noqa: S608
+            "SELECT c.seq, c.previous_seq, c.version, c.version < ? FROM entities e CROSS JOIN changes c "
             "WHERE e.entity_type = ? AND e.entity_id = ? AND c.seq = e.seq "
-            "UNION ALL SELECT c.seq, c.previous_seq, c.version, chain.lowest FROM chain CROSS JOIN changes c "
-            "WHERE c.seq = chain.previous_seq AND c.version >= chain.lowest) "
+            "UNION ALL SELECT c.seq, c.previous_seq, c.version, chain.found + (c.version < ?) "
+            "FROM chain CROSS JOIN changes c WHERE c.seq = chain.previous_seq AND chain.found < ?) "
             f"SELECT {columns_of(Change, 'c')} FROM chain CROSS JOIN changes c "
             "WHERE chain.version < ? AND c.seq = chain.seq ORDER BY c.version DESC",
-            (before, limit, *key, before),
+            (before, *key, before, limit, before),
         )
         return [change_from(row) for row in rows]
 

@@ -78,7 +78,7 @@ def step_from(row: Row) -> Step:
 
 
 def revision_from(row: Row) -> Revision:
-    version, operation_type, data, previous, submitted, timestamp, modified_at, user_id, client_id, rule = row
+    version, operation_type, data, previous, submitted, timestamp, modified_at, user_id, client_id, rule, first = row
     return Revision(
         version,
         OperationType(operation_type),
@@ -90,6 +90,7 @@ def revision_from(row: Row) -> Revision:
         user_id,
         client_id,
         Rule(rule),
+        is_first=bool(first),
     )
 
 

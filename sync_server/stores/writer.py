@@ -4,11 +4,13 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
+from zlib import crc32
 
 import orjson
 
 from sync_server.conflict.model import Claim
 from sync_server.records import (
+    VERSION_STRIDE,
     ClientRecord,
     Conflict,
     Decision,
@@ -60,11 +62,17 @@ class Writer(Reader):
         return Seq(row[0] - count + 1)
 
     def start_epoch(self, epoch: str) -> None:
-        """Begin a new incarnation of the log: every cursor handed out before is answered with a reset."""
+        """Begin a new incarnation of the log: every cursor handed out before is answered with a reset.
+
+        Versions made from now on are far above those that were made before, also those that a backup has lost; of two
+        epochs that begin from the same backup they differ, but for one time in a thousand.
+        """
+        strides = 2 + crc32(epoch.encode()) % 999
         self._cursor.execute(
-            "INSERT INTO log (log_id, epoch, head_seq, floor_seq) VALUES (1, ?, 0, 0) "
-            "ON CONFLICT (log_id) DO UPDATE SET epoch = excluded.epoch",
-            (epoch,),
+            "INSERT INTO log (log_id, epoch, head_seq, floor_seq, version_floor) VALUES (1, ?, 0, 0, 0) "
+            "ON CONFLICT (log_id) DO UPDATE SET epoch = excluded.epoch, "
+            "version_floor = ((SELECT coalesce(max(version), 0) FROM entities) / ? + ?) * ?",
+            (epoch, VERSION_STRIDE, strides, VERSION_STRIDE),
         )
 
     def has_log(self) -> bool:

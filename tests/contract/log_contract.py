@@ -1,18 +1,21 @@
 """What every store must keep of its transactions and of its log: each adapter's tests subclass it with a `store`."""
 
 import threading
+from itertools import pairwise
 
 import pytest
 
 from sync_server.records import (
+    VERSION_STRIDE,
     DecisionKey,
     EntityKey,
+    Head,
     Step,
 )
 from sync_server.stores.log_reader import SpaceScan
 from sync_server.stores.sql import Store
 from sync_server.stores.writer import dump
-from sync_server.types import OperationType, Verdict
+from sync_server.types import OperationType, Seq, Verdict
 from tests.contract.builders import (
     HOME,
     NOTE,
@@ -101,13 +104,25 @@ class LogContract:
             assert not writer.has_log()
             writer.start_epoch("e1")
             assert writer.has_log()
-            assert writer.head() == ("e1", 0, 0)
+            assert writer.head() == Head("e1", Seq(0), Seq(0))
 
     def test_keeps_its_numbers_when_another_epoch_starts(self, log: Store) -> None:
         with log.write() as writer:
             append(writer, change(0, "a"))
             writer.start_epoch("e2")
-            assert writer.head() == ("e2", 1, 0)
+            head = writer.head()
+        assert (head.epoch, head.head_seq, head.floor_seq) == ("e2", 1, 0)
+
+    def test_begins_each_epoch_far_above_all_versions_there_are(self, log: Store) -> None:
+        floors = [0]
+        with log.write() as writer:
+            for number in range(2, 30):
+                save(writer, entity("a", version=floors[-1] + number))
+                writer.start_epoch(f"e{number}")
+                floors.append(writer.head().version_floor)
+                assert floors[-1] % VERSION_STRIDE == 0
+                assert floors[-1] - floors[-2] > VERSION_STRIDE
+        assert len({after - before for before, after in pairwise(floors)}) > 10, "another one each time"
 
     def test_numbers_changes_contiguously_in_the_order_of_commits(self, log: Store) -> None:
         with log.write() as writer:
@@ -247,10 +262,10 @@ class LogContract:
         with log.write() as writer:
             append(writer, *(change(0, str(index)) for index in range(6)))
             assert writer.trim_changes(until=4, limit=3) == 3
-            assert writer.head() == ("e1", 6, 3)
+            assert writer.head() == Head("e1", Seq(6), Seq(3))
             assert writer.trim_changes(until=4, limit=3) == 1
             assert writer.trim_changes(until=4, limit=3) == 0
-            assert writer.head() == ("e1", 6, 4)
+            assert writer.head() == Head("e1", Seq(6), Seq(4))
             assert sorted(writer.changes_at(range(7))) == [5, 6]
 
     def test_trims_a_tombstone_with_the_change_that_told_of_it(self, log: Store) -> None:

@@ -247,7 +247,7 @@ class TestAReadingStore:
             with pytest.raises(ConfigurationError, match=message), reading_store(str(engine.url)):
                 pass
             with engine.begin() as connection:
-                connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
+                connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0005'")
         engine.dispose()
 
     def test_says_in_one_line_what_is_no_database(self, tmp_path: Path) -> None:

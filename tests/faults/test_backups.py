@@ -47,6 +47,35 @@ class TestARestoredBackup:
         assert conflict["server_data"]["data"] == {"title": "in the backup"}
         assert conflict["client_data"]["data"] == {"title": "written offline on what was lost"}
 
+    async def test_gives_no_version_the_number_of_a_lost_one(self, tmp_path: Path) -> None:
+        """Others write on, as often as was written before: an offline write on what was lost is no write on theirs."""
+        data_dir, backup = tmp_path / "data", tmp_path / "backup.db"
+        with server_process(data_dir) as process:
+            async with open_client(process.ws_url, "desktop") as desktop:
+                await desktop.greet(token=token_for("1"))
+                await desktop.do(create("op_1", entity_id="kept", title="in the backup", content="kept"))
+                with closing(sqlite3.connect(data_dir / "sync.db")) as database:
+                    database.execute("VACUUM INTO ?", (str(backup),))
+                lost = await desktop.do(update("op_2", "kept", 1, title="lost", content="lost"))
+                process.kill()
+            _restore(data_dir, backup, names_epoch=True)
+            process.start()
+            async with open_client(process.ws_url, "desktop") as desktop:
+                await desktop.greet(token=token_for("1"))
+                other = await desktop.do(update("op_3", "kept", 1, title="written anew"))
+                await desktop.do(create("op_4", entity_id="new", title="new"))
+                own = await desktop.do(update("op_5", "new", 0, title="newer"))
+            async with open_client(process.ws_url, "phone") as phone:
+                await phone.greet(token=token_for("1"))
+                offline = await phone.do(update("op_6", "kept", lost["new_version"], title="written offline"))
+                conflict = (await phone.next("conflict"))["conflict"]
+        assert other["verdict"] == "applied", "its base is in the backup"
+        assert (own["verdict"], "conflict_id" in own) == ("applied", False), "nor has one's own queue a lost base"
+        assert other["new_version"] > lost["new_version"]
+        assert (offline["conflict_id"], conflict["conflict_type"]) == (conflict["conflict_id"], "version")
+        assert conflict["server_data"]["data"] == {"title": "written anew", "content": "kept"}
+        assert conflict["client_data"]["data"] == {"title": "written offline"}
+
 
 def _restore(data_dir: Path, backup: Path, *, names_epoch: bool) -> None:
     for name in ("sync.db", "sync.db-wal", "sync.db-shm"):
