@@ -101,10 +101,7 @@ NODE: ContextVar[Node | None] = ContextVar("node", default=None)
 
 
 class _Handle(events.TimerHandle):
-    """A callback that runs unless its process is dead by then.
-
-    The base classes ask the loop twice for its debug mode and count what is cancelled; there are thousands in a run.
-    """
+    """A callback. The base classes ask the loop twice for its debug mode, and there are thousands in a run."""
 
     __slots__ = ()
 
@@ -122,13 +119,6 @@ class _Handle(events.TimerHandle):
     def cancel(self) -> None:
         self._cancelled = True
         self._callback, self._args = None, ()
-
-    def _run(self) -> None:
-        node = self._context.get(NODE)
-        if node is None or node.may_step():
-            super()._run()
-        else:
-            node.missed.append(self)
 
 
 async def _cancelled() -> None:
@@ -242,8 +232,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             ready.append(heapq.heappop(timers)[2])
         for _ in range(len(ready)):
             handle = ready.popleft()
-            if not handle._cancelled:  # noqa: SLF001
+            if handle._cancelled:  # noqa: SLF001
+                continue
+            node = handle._context.get(NODE)  # noqa: SLF001
+            if node is None or node.may_step():
                 handle._run()  # noqa: SLF001
+            else:
+                node.missed.append(handle)
 
     def _jump(self) -> None:
         """To the moment of the next timer."""
