@@ -95,7 +95,7 @@ class World:
 
     async def begin(self) -> None:
         await self.server.start()
-        reply = await self.ask("POST", "/spaces", body={"name": "shared"})
+        reply = await self.ask("POST", "/spaces", json={"name": "shared"})
         self.shared = reply["space_id"]
         for user in self.users:
             await self.ask("GET", "/spaces", user=user)
@@ -174,28 +174,37 @@ class World:
         method, body = ("PUT", {"role": role}) if role is not None else ("DELETE", None)
         is_sure = True
         try:
-            await self.ask(method, path, body=body)
+            await self.ask(method, path, json=body)
         except httpx.HTTPError:
             is_sure = False
         self.history.add(Granted(asked_at, self.now, user, self.shared, role, is_sure))
 
-    async def ask(
-        self, method: str, path: str, *, user: str = OWNER, line: Line | None = None,
-        params: Mapping[str, Any] | None = None, body: Json | None = None,
-    ) -> Any:  # fmt: skip
+    async def ask(self, method: str, path: str, *, user: str = OWNER, line: Line | None = None, **options: Any) -> Any:
         """The `data` of the server's answer.
 
         Raises:
             httpx.HTTPError: there is none, or it tells of a failure.
         """
+        response = await self.answer(method, path, user=user, line=line, **options)
+        response.raise_for_status()
+        return response.json()["data"]
+
+    async def answer(
+        self, method: str, path: str, *, user: str, line: Line | None = None,
+        params: Mapping[str, Any] | None = None, json: Json | None = None,
+    ) -> httpx.Response:  # fmt: skip
+        """The server's answer, whatever it says.
+
+        Raises:
+            httpx.HTTPError: there is none.
+        """
         headers = {"Authorization": f"Bearer {self.server.token(user)}"}
         url = f"{API}{path}?{urlencode(params)}" if params is not None else f"{API}{path}"
         # without a client, which would go three times over every URL
-        request = httpx.Request(method, url, headers=headers, json=body, extensions={"timeout": {"read": ANSWER_S}})
+        request = httpx.Request(method, url, headers=headers, json=json, extensions={"timeout": {"read": ANSWER_S}})
         response = await Transport(line or self._owner, self._people).handle_async_request(request)
-        content = b"".join([chunk async for chunk in response.stream])  # type: ignore[union-attr]
-        response.raise_for_status()
-        return json.loads(content)["data"]
+        await response.aread()
+        return response
 
     def restored(self) -> None:
         assert self.backup is not None  # the caller looked
