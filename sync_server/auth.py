@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -26,6 +27,7 @@ _KEY_ALGORITHMS = frozenset({"RS256", "ES256"})
 _KEYS_FRESH_MS = 300_000
 _REFETCH_PAUSE_MS = 30_000
 _FETCH_TIMEOUT_S = 5
+_REMEMBERED_TOKENS = 512
 _REQUIRED_CLAIMS = ["exp", "sub", "aud"]
 _TOKENS = jwt.PyJWT(
     {
@@ -119,6 +121,8 @@ class Authenticator:
             message = "SYNC_AUTH_SECRET or SYNC_AUTH_JWKS must be set to check tokens"
             raise ConfigurationError(message)
         self._secret = secret
+        # what the secret signed it has signed for good; whether the token is of now is looked at each time
+        self._signed_claims = lru_cache(_REMEMBERED_TOKENS)(partial(_claims, key=secret or "", audience=audience))
         self._keys = _Keys(_key_source(jwks)) if jwks is not None else None
         self._audience = audience
         self._leeway_ms = leeway_s * 1_000
@@ -149,8 +153,9 @@ class Authenticator:
             key = self._key_for(token, now)
             if key is None:
                 raise TokenInvalid
-            algorithm = key.algorithm_name if isinstance(key, jwt.PyJWK) else "HS256"
-            return _TOKENS.decode(token, key, [algorithm], audience=self._audience)
+            if isinstance(key, jwt.PyJWK):  # which may be withdrawn
+                return _claims(token, key=key, audience=self._audience)
+            return self._signed_claims(token)
         except (jwt.PyJWTError, ValueError):
             raise TokenInvalid from None
 
@@ -174,6 +179,11 @@ def issue_token(secret: str, user_id: UserId, *, ttl_s: int, now: Millis, audien
     issued_at = now // 1_000
     claims = {"sub": user_id, "aud": audience, "iat": issued_at, "exp": issued_at + ttl_s}
     return _TOKENS.encode(claims, secret, "HS256")
+
+
+def _claims(token: str, *, key: str | jwt.PyJWK, audience: str) -> dict[str, Any]:
+    algorithm = key.algorithm_name if isinstance(key, jwt.PyJWK) else "HS256"
+    return _TOKENS.decode(token, key, [algorithm], audience=audience)
 
 
 def _user_id(claims: Mapping[str, Any]) -> UserId:

@@ -6,13 +6,14 @@ same chances takes the same steps. Between two steps any `Node` may be killed, w
 
 import asyncio
 import heapq
-import math
 import signal
 import threading
 from asyncio import events
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
+from itertools import count
 from random import Random
 from typing import Any, TypeVar
 
@@ -99,20 +100,25 @@ NODE: ContextVar[Node | None] = ContextVar("node", default=None)
 """The process that this context belongs to; None is the simulator itself."""
 
 
-class _Handle(events.Handle):
+class _Handle(events.TimerHandle):
+    """A callback. The base classes ask the loop twice for its debug mode, and there are thousands in a run."""
+
     __slots__ = ()
 
-    def _run(self) -> None:
-        if _may_run(self, self._context):  # type: ignore[attr-defined]
-            super()._run()
+    def __init__(self, when: float, callback: Any, args: Any, loop: "SimulatedLoop", context: Context | None) -> None:
+        self._when = when
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._scheduled = False
+        self._repr = None
+        self._source_traceback = None
 
-
-class _TimerHandle(events.TimerHandle):
-    __slots__ = ()
-
-    def _run(self) -> None:
-        if _may_run(self, self._context):  # type: ignore[attr-defined]
-            super()._run()
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback, self._args = None, ()
 
 
 async def _cancelled() -> None:
@@ -121,38 +127,6 @@ async def _cancelled() -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=END_S)
-
-
-def _may_run(handle: events.Handle, context: Context) -> bool:
-    node = context.get(NODE)
-    if node is None or node.may_step():
-        return True
-    node.missed.append(handle)
-    return False
-
-
-class _Jump:
-    """In place of a selector: there is nothing to wait for but time, and that is virtual."""
-
-    def __init__(self, loop: "SimulatedLoop") -> None:
-        self._loop = loop
-        self._turns = 0
-
-    def select(self, timeout_s: float | None) -> tuple[()]:
-        if self._loop.is_stuck:
-            raise StuckError("a step does not end")
-        if timeout_s is None:
-            raise StuckError("everything waits, and nothing will happen any more")
-        self._turns += 1
-        if timeout_s > 0:
-            self._turns = 0
-            self._loop.jump()
-        elif self._turns > MOST_TURNS:
-            raise StuckError("something goes round in circles, and no time passes")
-        return ()
-
-    def close(self) -> None:
-        pass
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
@@ -170,31 +144,30 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.nodes: list[Node] = []
         self.is_stuck = False
         self._chance = chance
-        self._selector = _Jump(self)
+        self._turns = 0
+        self._timers: list[tuple[float, int, _Handle]] = []
+        self._numbers = count()
         self.set_exception_handler(self._uncaught)
-
-    @property
-    def _clock_resolution(self) -> float:
-        """As fine as it can be: a timer that ran a moment early would be set again for that very moment."""
-        return math.ulp(self.now_s)
-
-    @_clock_resolution.setter
-    def _clock_resolution(self, value: float) -> None:
-        """The base class asks the machine."""
-
-    def jump(self) -> None:
-        """To the moment of the next timer."""
-        self.now_s = max(self.now_s, self._scheduled[0].when())  # type: ignore[attr-defined]
 
     def time(self) -> float:
         return self.now_s
 
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> events.Handle:  # type: ignore[override]
+        handle = _Handle(self.now_s, callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> events.TimerHandle:
+        return self.call_at(self.now_s + delay, callback, *args, context=context)
+
     def call_at(  # type: ignore[override]
         self, when: float, callback: Any, *args: Any, context: Context | None = None
     ) -> events.TimerHandle:
-        timer = _TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
-        timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001  as its base class does
+        """Call it then; what is for one moment is called in the order in which it was asked for."""
+        timer = _Handle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> "asyncio.Future[T]":  # type: ignore[override]  # noqa: ARG002
@@ -242,15 +215,40 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self.run_until_complete(_cancelled())
         self.run_until_complete(self.shutdown_asyncgens())
         self._ready.clear()  # type: ignore[attr-defined]
-        self._scheduled.clear()  # type: ignore[attr-defined]
+        self._timers.clear()
 
-    def _call_soon(self, callback: Any, args: Any, context: Context | None) -> events.Handle:
-        handle = _Handle(callback, args, self, context)
-        self._ready.append(handle)  # type: ignore[attr-defined]
-        return handle
+    def _run_once(self) -> None:
+        """One turn, as the base class has it, of a loop that waits for nothing but time, and time is virtual."""
+        if self.is_stuck:
+            raise StuckError("a step does not end")
+        ready: deque[_Handle] = self._ready  # type: ignore[attr-defined]
+        timers = self._timers
+        self._turns += 1
+        if not ready:
+            self._jump()
+        if self._turns > MOST_TURNS:
+            raise StuckError("something goes round in circles, and no time passes")
+        while timers and timers[0][0] <= self.now_s:
+            ready.append(heapq.heappop(timers)[2])
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:  # noqa: SLF001
+                continue
+            node = handle._context.get(NODE)  # noqa: SLF001
+            if node is None or node.may_step():
+                handle._run()  # noqa: SLF001
+            else:
+                node.missed.append(handle)
 
-    def _process_events(self, event_list: object) -> None:
-        pass
+    def _jump(self) -> None:
+        """To the moment of the next timer."""
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        if not timers:
+            raise StuckError("everything waits, and nothing will happen any more")
+        if timers[0][0] > self.now_s:
+            self.now_s, self._turns = timers[0][0], 0
 
     def _write_to_self(self) -> None:
         pass

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -55,8 +56,9 @@ class Setting(NamedTuple):
     server_type: type[SimulatedServer] = SimulatedServer
 
 
+@cache
 def own_setting() -> Setting:
-    """The project's own: notes."""
+    """The project's own: notes. Made once: what is built of its types, such as the routes, is theirs for all runs."""
     return Setting(load_registry(None), ACTS)
 
 

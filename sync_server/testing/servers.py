@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
 
@@ -155,7 +155,7 @@ class SimulatedServer:
         return services
 
     def token(self, user: str) -> str:
-        return issue_token(SECRET, UserId(user), ttl_s=TOKEN_S, now=self.clock.now_ms())
+        return _token(user, self.clock.now_ms() // 1_000)
 
     async def start(self) -> None:
         """Return once connections are taken, or it was killed before."""
@@ -249,6 +249,12 @@ class SimulatedServer:
             self._app.state.services = services
             ready.set_result(None)
             await asyncio.Event().wait()
+
+
+@lru_cache(maxsize=64)
+def _token(user: str, now_s: int) -> str:
+    """A token says whole seconds: those of one are the same."""
+    return issue_token(SECRET, UserId(user), ttl_s=TOKEN_S, now=Millis(now_s * 1_000))
 
 
 class _FailingStore(Store):

@@ -42,6 +42,19 @@ class TestTime:
         run(work())
         assert told == ["a", "b", "c"]
 
+    def test_leaves_the_timers_of_one_moment_in_the_order_in_which_they_were_set(self) -> None:
+        told: list[int] = []
+
+        async def work() -> None:
+            loop = asyncio.get_running_loop()
+            timers = [loop.call_at(5, told.append, number) for number in range(200)]
+            for timer in timers[::2]:
+                timer.cancel()
+            await asyncio.sleep(10)
+
+        run(work())
+        assert told == list(range(1, 200, 2))
+
     def test_passes_a_little_in_a_thread(self) -> None:
         async def work() -> str:
             return await asyncio.to_thread(str, 7)
@@ -55,12 +68,16 @@ class TestTime:
         with pytest.raises(StuckError, match="everything waits"):
             run(asyncio.Event().wait())
 
-    def test_does_not_stand_still_for_ever(self) -> None:
+    @pytest.mark.parametrize("has_timer", [True, False])
+    def test_does_not_stand_still_for_ever(self, *, has_timer: bool) -> None:
         async def circle() -> None:
             loop = asyncio.get_running_loop()
 
             def again() -> None:
-                loop.call_soon(again)
+                if has_timer:
+                    loop.call_later(0, again)
+                else:
+                    loop.call_soon(again)
 
             again()
             await asyncio.Event().wait()

@@ -118,6 +118,34 @@ class TestExpiry:
         assert authenticator.authenticate(signed(exp=NOW_S + 0.5), now=NOW).expires_at == NOW + 500
 
 
+class TestRememberedToken:
+    """One that the secret signed is not verified again; everything else about it is."""
+
+    def test_ends_when_it_ends(self) -> None:
+        token = signed(exp=NOW_S + 60)
+        authenticator.authenticate(token, now=NOW)
+
+        with pytest.raises(TokenExpired):
+            authenticator.authenticate(token, now=after(70))
+
+    def test_is_no_other_authenticators(self) -> None:
+        token = signed()
+        authenticator.authenticate(token, now=NOW)
+
+        for other in (Authenticator(secret="x" * 32), Authenticator(secret=SECRET, audience="elsewhere")):
+            with pytest.raises(TokenInvalid):
+                other.authenticate(token, now=NOW)
+
+    def test_vouches_for_no_other_text(self) -> None:
+        token = signed()
+        header, _, signature = token.split(".")
+        authenticator.authenticate(token, now=NOW)
+
+        for forged in (f"{header}.{segment(json.dumps(claims(sub='2')).encode())}.{signature}", f"{token[:-4]}AAAA"):
+            with pytest.raises(TokenInvalid):
+                authenticator.authenticate(forged, now=NOW)
+
+
 class TestWrongToken:
     @pytest.mark.parametrize(
         "change",

@@ -100,6 +100,7 @@ class Engine:
         self._repairs = Repairs(store, self._api)
         self._inbox: asyncio.Queue[tuple[_Session | None, Input]] = asyncio.Queue(INBOX)
         self._answers: deque[Input] = deque()
+        self._has_written = False
         self._wake = asyncio.Event()
         self._session = _Session()
         self._following: set[asyncio.Task[None]] = set()
@@ -138,6 +139,7 @@ class Engine:
 
     def written(self) -> None:
         """Operations were put into the queue, by this process or another."""
+        self._has_written = True
         self._wake.set()
 
     # --- turns -----------------------------------------------------------------------------------------------------
@@ -161,26 +163,27 @@ class Engine:
             self._api.token = self._token
 
     async def _next(self) -> tuple[_Session | None, Input | None]:
+        """What happened next; nothing where the machine's deadline came first."""
+        while (happened := self._happened()) is None:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout_at(self.machine.deadline):
+                    await self._wake.wait()
+            except TimeoutError:
+                return None, None
+        return happened
+
+    def _happened(self) -> tuple[_Session | None, Input] | None:
         if self._answers:
             return self._session, self._answers.popleft()
-        if self._wake.is_set():
-            self._wake.clear()
+        if self._has_written:
+            self._has_written = False
             return None, Written()
-        if not self._inbox.empty():
-            return self._inbox.get_nowait()
-        deadline = self.machine.deadline
-        remaining_s = max(0.0, deadline - _loop_time()) if deadline is not None else None
-        waits = {asyncio.ensure_future(self._inbox.get()), asyncio.ensure_future(self._wake.wait())}
-        try:
-            await asyncio.wait(waits, timeout=remaining_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            got = [wait.result() for wait in waits if wait.done() and not wait.cancelled()]
-            for wait in waits:
-                wait.cancel()
-        return next((one for one in got if isinstance(one, tuple)), (None, None))
+        return self._inbox.get_nowait() if not self._inbox.empty() else None
 
     async def _put(self, session: _Session | None, event: Input) -> None:
         await self._inbox.put((session, event))
+        self._wake.set()
 
     async def _do(self, effect: Effect) -> None:
         match effect:
