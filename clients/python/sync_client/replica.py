@@ -9,6 +9,7 @@ Numbered laws, each held by a property test (docs/client.md):
  D5 A reset drops no operation, and no row before the snapshot is complete.
  D6 A step that is repeated changes nothing.
  D7 A repair touches no operation, and no row that is not as it was when the server was asked.
+ D8 Of a space that was lost no row stays, also none that the server does not know of.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -64,8 +65,9 @@ def released(tables: Tables, operation_id: str) -> list[Operation]:
 
 
 def take(tables: Tables, updates: Iterable[Update], cursor: str | None, *, is_plain: bool = False) -> None:
-    """Store rows that were told, and the cursor of who has them (D3)."""
-    _put(tables, updates, is_plain=is_plain)
+    """Store rows that were told, and the cursor of who has them (D3, D8)."""
+    updates = list(updates)
+    _put(tables, [*_lost_with(tables, updates), *updates], is_plain=is_plain)
     if cursor is not None:
         tables.save_value(CURSOR, cursor)
 
@@ -166,11 +168,22 @@ def repair(tables: Tables, space_id: str, known: Mapping[Key, int], told: Differ
     as_named = {key for key, row in rows.items() if row.space_id == space_id and row.version == known.get(key)}
     elsewhere = {update.row.key for update in told.updates if rows.get(update.row.key, update.row).space_id != space_id}
     tables.save_rows([rows[key]._replace(stale=True) for key in as_named | elsewhere])
-    gone = [Update(Row(key, space_id, 0, None, None, None), is_revoked=True) for key in told.gone if key in as_named]
+    gone = [_revoked(key, space_id) for key in told.gone if key in as_named]
     _put(tables, [*told.updates, *gone], is_plain=False)
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------
+
+
+def _lost_with(tables: Tables, updates: Sequence[Update]) -> list[Update]:
+    """Who may see a row no more has lost its space: what else is here of that goes too, also what never was there."""
+    lost = {update.row.space_id for update in updates if update.is_revoked and update.row.space_id is not None}
+    told = {update.row.key for update in updates}
+    return [_revoked(key, space_id) for space_id, key, _ in (tables.versions(lost) if lost else ()) if key not in told]
+
+
+def _revoked(key: Key, space_id: str) -> Update:
+    return Update(Row(key, space_id, 0, None, None, None), is_revoked=True)
 
 
 def _put(tables: Tables, updates: Iterable[Update], *, touched: Collection[Key] = (), is_plain: bool) -> None:

@@ -1,4 +1,4 @@
-"""The laws D1 to D7 of `replica`, on random histories; memory and SQLite do every step side by side and stay equal."""
+"""The laws D1 to D8 of `replica`, on random histories; memory and SQLite do every step side by side and stay equal."""
 
 import sqlite3
 from collections.abc import Callable
@@ -124,11 +124,18 @@ class ReplicaLaws(RuleBasedStateMachine):
         before = self.memory.rows(KEYS)
         self.do(partial(replica.take, updates=told, cursor=cursor))
         self.newest_stays(before, told)
+        self.what_is_lost_goes(told)
+
+    def what_is_lost_goes(self, told: list[Update]) -> None:
+        """D8."""
+        lost = {one.row.space_id for one in told if one.is_revoked}
+        assert {name for _, name, _ in self.memory.versions(lost)} <= {one.row.key for one in told}
 
     def newest_stays(self, before: dict[Key, Row], told: list[Update]) -> None:
         """D3: no row is replaced by an older one, but for one that a reset marked or that began anew."""
+        lost = {one.row.space_id for one in told if one.is_revoked}
         exempt = {one.row.key for one in told if one.is_revoked or one.begins} | {
-            k for k, r in before.items() if r.stale
+            k for k, r in before.items() if r.stale or r.space_id in lost
         }
         for one, found in before.items():
             after = self.memory.rows([one]).get(one)

@@ -132,6 +132,16 @@ class TestARow:
         replica.take(tables, [Update(tombstone("a", 0), is_revoked=True)], None)
         assert tables.rows([key("a")]) == {}
 
+    def test_that_is_revoked_takes_with_it_what_else_is_here_of_its_space(self, tables: MemoryTables) -> None:
+        """A row that the server does not know would never be told."""
+        here = [Update(row(name, 3, space_id=space)) for name, space in (("a", "s-1"), ("b", "s-1"), ("c", "s-2"))]
+        replica.take(tables, here, None)
+        replica.append(tables, [update("o1", "b", before_version=3, title="mine")])
+        lost = Update(tombstone("a", 0)._replace(space_id="s-1"), is_revoked=True)
+        replica.take(tables, [lost, Update(row("d", 1, space_id="s-1"))], None)
+        assert sorted(one.entity_id for one in tables.rows([key(name) for name in "abcd"])) == ["c", "d"]
+        assert tables.counts().pending == 1
+
     def test_that_names_no_space_stays_in_its_space(self, tables: MemoryTables) -> None:
         replica.take(tables, [Update(row("a", 1, space_id="s1"))], None)
         replica.take(tables, [Update(row("a", 2, space_id=None))], None)
