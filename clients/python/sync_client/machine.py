@@ -409,11 +409,12 @@ class Machine:
 
     def _check(self, frame: CaughtUp, now: float) -> list[Effect]:
         """All rows are here: they are compared with the server's, at once after a first sync or a reset."""
-        is_due, self._check_is_due = self._check_is_due and not self._uploads.is_plain, False
+        is_due = self._check_is_due and not self._uploads.is_plain
+        self._check_is_due = is_due and frame.receipts == ()  # it could tell none now: rows may be on their way
         if self._profile.entity_types is not None:
             return []
         self._receipts.told(frame.receipts or (), now, is_urgent=is_due)
-        return [Check()] if is_due and not frame.receipts else []
+        return [Check()] if is_due and frame.receipts is None else []
 
     def _changes(self, frame: Changes, now: float) -> list[Effect]:
         self.rows_told += len(frame.updates)
