@@ -121,8 +121,6 @@ def different_replicas(evidence: Evidence) -> Iterator[str]:
             yield f"{name} is not live in the end: {end.trouble}"
         elif (difference := _difference(end.rows, truth.rows)) is not None:
             yield f"{name} has {difference}"
-        elif name in evidence.history.http_devices:
-            continue  # over HTTP conflicts are listed now and then, not told
         elif (ours := {one.conflict_id for one in end.conflicts}) != (theirs := _open_conflicts(truth)):
             yield f"{name} has the open conflicts {sorted(ours)}, the server {sorted(theirs)}"
 

@@ -28,10 +28,10 @@ SETTLE_S = 900.0
 """How long everything may take to come to rest once nothing is wrong any more."""
 NOTICED_S = 150.0
 """By when everybody has noticed that a connection of before is dead."""
-LISTED_S = 40.0
-"""By when a device that hears of changes over HTTP has listed the conflicts again."""
 REST_S = 5.0
-"""By when any other device that has come to rest has compared its rows with the server's."""
+"""By when a device that has come to rest has compared its rows with the server's."""
+LISTED_S = 40.0
+"""By when a device that hears of changes over HTTP has listed the conflicts again: it does so every 30 s."""
 PAGE = 1_000
 OWNER = "1"
 
@@ -130,19 +130,17 @@ class World:
 
     async def settle(self) -> None:
         """Until every device says that everything is up and everything is here."""
-        await asyncio.sleep(self._rest_s())
+        await asyncio.sleep(NOTICED_S if any(line.was_cut_silently for line in self.server.lines) else REST_S)
         if self.history.is_corrupted:  # rows are compared when a device has caught up and nothing happens
             for device in self.devices.values():
                 device.line.cut()
             await asyncio.sleep(NOTICED_S)
         for plain in self.plain.values():
             await plain.settled(SETTLE_S)
-        await asyncio.gather(*(self._settled(device) for device in self.devices.values()))  # what others sent last
-
-    def _rest_s(self) -> float:
-        if any(line.was_cut_silently for line in self.server.lines):
-            return NOTICED_S
-        return LISTED_S if self.history.http_devices else REST_S
+        await self._all_settled()
+        if self.history.http_devices:  # the last thing that anybody sent may have opened a conflict
+            await asyncio.sleep(LISTED_S)
+            await self._all_settled()
 
     async def close(self) -> None:
         """Write down what everybody has in the end."""
@@ -154,6 +152,9 @@ class World:
             asked |= {version.key for version in truth.versions}
         for device in self.devices.values():
             self.history.ends[device.name] = await device.end(keys)
+
+    async def _all_settled(self) -> None:
+        await asyncio.gather(*(self._settled(device) for device in self.devices.values()))
 
     async def _settled(self, device: Device) -> None:
         client = device.client
