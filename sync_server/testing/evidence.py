@@ -1,14 +1,15 @@
 """What can be concluded from what the devices saw, before any promise is looked at."""
 
 import json
+import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from sync_client.values import Key
 
 from sync_server.cursor import Cursor, parse_cursor
-from sync_server.testing.history import Got, Granted, History, Json, Opened, Restored, Sent, Version, Wrote
+from sync_server.testing.history import Got, Granted, History, Json, Opened, Restored, Sent, Trimmed, Version, Wrote
 
 _SHOWN = {"applied", "merged"}
 _LATER = {"SYNC_ERROR", "RATE_LIMIT_EXCEEDED", "TIMEOUT", "NETWORK_ERROR"}
@@ -71,8 +72,10 @@ class Message(NamedTuple):
 class Evidence:
     """
     Attributes:
-        versions: every version that the server's history still has, by entity and number.
-        log: the same by seq.
+        log: every change that the server's history has, or had when the log was forgotten, by seq.
+        versions: the same by entity and number; of two with one number, the newer one.
+        reborn: entities that began anew with their first version, as their tombstones had been forgotten.
+        forgotten: positions of the log that may have been forgotten before anybody asked for them.
         spaces: in which space an entity is, where anybody was told.
         operations: what each device asked for, by id, as it was sent first.
     """
@@ -80,9 +83,13 @@ class Evidence:
     def __init__(self, history: History) -> None:
         self.history = history
         self.restores = list(history.of(Restored))
-        told = {(one.key, one.version): one for truth in history.truths.values() for one in truth.versions}
-        self.versions: dict[tuple[Key, int], Version] = told
-        self.log = {one.seq: one for one in told.values()}
+        trims = [one for one in history.of(Trimmed) if not self.is_lost(one.asked_at)]
+        self.forgotten = [range(one.head + 1, one.floor + 1) for one in trims if one.head < one.floor]
+        told = [one for trim in trims for one in trim.versions]
+        told += [one for truth in history.truths.values() for one in truth.versions]
+        self.log = {one.seq: one for one in sorted(told, key=lambda one: one.seq)}
+        self.versions: dict[tuple[Key, int], Version] = {(one.key, one.version): one for one in self.log.values()}
+        self.reborn = {one.key for one in self.log.values() if self.versions[one.key, one.version] is not one}
         self.verdicts = list(self._verdicts())
         self.messages = list(self._messages())
         self.spaces = self._spaces()
@@ -95,6 +102,33 @@ class Evidence:
     def era(self, at: float) -> int:
         """How often a backup had been restored."""
         return sum(one.at <= at for one in self.restores)
+
+    def is_forgotten(self, seq: int | None) -> bool:
+        """Whether nobody can know what was at that position."""
+        return any(seq in some for some in self.forgotten)
+
+    def is_known(self, *, after: int, until: float = math.inf) -> bool:
+        """Whether every change between two positions is in `log`."""
+        return not any(some.start <= until and after < some.stop - 1 for some in self.forgotten)
+
+    def is_taken_back(self, device: str, operations: Iterable[str]) -> bool:
+        """Whether what one of these did was lost with a backup, or forgotten with the log before anybody asked."""
+        named = set(operations)
+        ended = [one for one in self.verdicts if one.device == device and one.operation_id in named]
+        return any(self.is_lost(one.at) or self.is_forgotten(one.seq) for one in ended)
+
+    def deletes(self, device: str, key: Key) -> Iterator[str]:
+        """The operations by which a device asked for the end of an entity."""
+        for operation_id, asked in self.operations[device].items():
+            named = asked.operation.get("entity_id")
+            if asked.operation["operation_type"] == "delete" and str(named) == key.entity_id:
+                yield operation_id
+
+    def may_be_deleted(self, key: Key) -> bool:
+        """Whether anybody asked for that, or settled a conflict, which may end in it."""
+        asked = (one for device in self.operations for one in self.operations[device].values())
+        is_settled = any(one.operation["operation_type"] == "resolve" for one in asked)
+        return is_settled or any(any(self.deletes(device, key)) for device in self.operations)
 
     def client_id(self, device: str) -> str:
         end = self.history.ends.get(device)

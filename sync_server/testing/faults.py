@@ -116,8 +116,7 @@ async def fill_disk(world: World, chance: Random) -> None:
 async def trim(world: World, chance: Random) -> None:  # noqa: ARG001  every fault is told the same
     if world.server.is_up:
         world.tell("server", "forgets its log")
-        world.history.is_trimmed = True
-        await world.server.trim()
+        await world.trim()
 
 
 async def change_rights(world: World, chance: Random) -> None:
@@ -142,7 +141,7 @@ async def step_server_clock(world: World, chance: Random) -> None:
 
 async def back_up(world: World, chance: Random) -> None:
     """Make a backup and, later, go back to it."""
-    world.backup = (world.now, world.server.back_up())
+    await world.back_up()
     await asyncio.sleep(chance.random() * DOWN_S * 2)
     if world.server.is_up and world.server.node is not None:
         world.tell("server", "is restored from a backup")

@@ -9,35 +9,45 @@ from sync_server.testing.history import Version, Wrote
 
 
 def lost_deletes(evidence: Evidence) -> Iterator[str]:
-    """What a person deleted was deleted by somebody, or a conflict or the quarantine says why not."""
-    deleted = {one.key for one in evidence.versions.values() if one.operation_type == "delete"}
-    known = {one.key for one in evidence.versions.values()}
+    """What a person deleted was deleted by somebody, or a conflict or the quarantine says why not.
+
+    Unknown is what became of a delete whose verdict a backup took back, or that was forgotten with the log.
+    """
+    deleted = {one.key for one in evidence.log.values() if one.operation_type == "delete"}
+    known = {one.key for one in evidence.log.values()}
     disputed = _disputed(evidence)
     for wrote in evidence.history.of(Wrote):
         end = evidence.history.ends.get(wrote.device)
         kept = {one.operation.entity_id for one in end.quarantined} if end is not None else set()
         is_kept = wrote.key in disputed or wrote.key.entity_id in kept
-        if wrote.what == "deletes" and wrote.key in known - deleted and not is_kept:
+        if wrote.what != "deletes" or wrote.key not in known - deleted or is_kept:
+            continue
+        if not evidence.is_taken_back(wrote.device, evidence.deletes(wrote.device, wrote.key)):
             yield f"{wrote.device} deleted {wrote.key} at {wrote.at:.3f} s, and it lives without a word about that"
 
 
 def lost_rivals(evidence: Evidence) -> Iterator[str]:
-    """Who writes over a value that they had not seen leaves a conflict that has both."""
+    """Who writes over a value that they had not seen leaves a conflict that has both.
+
+    Unknown is who had seen what, where versions were forgotten with the log, where their numbers began anew, or where
+    the base may be of a history that a backup took back: it is told by its number alone.
+    """
     disputed = _disputed(evidence)
     made = _by_operation(evidence)
     for device, operations in evidence.operations.items():
         for operation_id, asked in operations.items():
             written = made.get((evidence.client_id(device), operation_id))
-            if written is not None and written.key not in disputed:
+            if written is not None and written.key not in disputed | evidence.reborn:
                 yield from _overwritten(evidence, asked, written)
 
 
 def _overwritten(evidence: Evidence, asked: Asked, written: Version) -> Iterator[str]:
     changes, seen = asked.operation.get("changes") or {}, asked.operation.get("before_version") or 0
     before = evidence.versions.get((written.key, seen))
+    shared = min((one.head for one in evidence.restores), default=written.seq)  # what every history has
     for number in reversed(range(seen + 1, written.version)):
         rival, base = evidence.versions.get((written.key, number)), evidence.versions.get((written.key, number - 1))
-        if rival is None or base is None or before is None:
+        if rival is None or base is None or before is None or before.seq > shared:
             return
         if rival.client_id == written.client_id:
             continue
@@ -53,7 +63,7 @@ def _value(version: Version, name: str) -> object:
 
 
 def _by_operation(evidence: Evidence) -> dict[tuple[str, str], Version]:
-    return {(one.client_id, one.operation_id): one for one in evidence.versions.values()}
+    return {(one.client_id, one.operation_id): one for one in evidence.log.values()}
 
 
 def _disputed(evidence: Evidence) -> set[Key]:

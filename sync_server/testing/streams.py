@@ -16,9 +16,10 @@ def gaps(evidence: Evidence) -> Iterator[str]:
 
 
 def wrong_states(evidence: Evidence) -> Iterator[str]:
-    """P5: who has caught up has what the log makes of it, wherever they began, and so has a snapshot."""
-    if evidence.history.is_trimmed:
-        return
+    """P5: who has caught up has what the log makes of it, wherever they began, and so has a snapshot.
+
+    Unknown are entities that may have changed where the log was forgotten before anybody asked for it.
+    """
     yield from _wrong_snapshots(evidence)
     only = _only_sockets(evidence)
     replicas: dict[str, Replica] = {}
@@ -32,20 +33,18 @@ def wrong_states(evidence: Evidence) -> Iterator[str]:
 
 
 def _wrong_snapshots(evidence: Evidence) -> Iterator[str]:
-    newest: dict[Key, Version] = {}
-    for one in evidence.versions.values():
-        if one.key not in newest or newest[one.key].version < one.version:
-            newest[one.key] = one
+    newest = {evidence.log[seq].key: evidence.log[seq] for seq in sorted(evidence.log)}
     for user, truth in evidence.history.truths.items():
         readable = {key for key in newest if evidence.spaces.get(key) in truth.spaces}
         for key in sorted({*readable, *truth.rows}):
             change, row = newest.get(key), truth.rows.get(key)
-            if _data(change) != (row.data if row is not None else None):
+            is_known = evidence.is_known(after=change.seq if change is not None else 0)
+            if is_known and _data(change) != (row.data if row is not None else None):
                 yield f"user {user} is told {key} as {row} in a snapshot, the log says {change}"
 
 
 class Replica:
-    """What a client keeps: of each entity the newest version, of each reset only what follows."""
+    """What a client keeps: of each entity the newest state, of each reset only what follows."""
 
     def __init__(self) -> None:
         self.rows: dict[Key, Told] = {}
@@ -64,7 +63,7 @@ class Replica:
     def _put(self, row: Told) -> None:
         if row.is_revoked:
             self.rows.pop(row.key, None)
-        elif row.key not in self.rows or row.key in self._stale or self.rows[row.key].version < row.version:
+        elif row.key not in self.rows or row.key in self._stale or self.rows[row.key].seq < row.seq:
             self.rows[row.key] = row
         self._stale.discard(row.key)
 
@@ -125,7 +124,9 @@ def _different(evidence: Evidence, message: Message, replica: Replica) -> Iterat
         change_or_none, row = expected.get(key), replica.rows.get(key)
         if change_or_none is not None and change_or_none.client_id == own:
             continue  # its own: it came as an acknowledgement, not in the stream
-        if _data(change_or_none) != (row.data if row is not None else None):
+        after = change_or_none.seq if change_or_none is not None else 0
+        is_known = evidence.is_known(after=after, until=message.cursor.seq)
+        if is_known and _data(change_or_none) != (row.data if row is not None else None):
             yield (
                 f"{message.device} has caught up with seq {message.cursor.seq} at {message.at:.3f} s "
                 f"and has {key} as {row}, not as {change_or_none}"

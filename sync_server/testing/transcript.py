@@ -2,7 +2,19 @@
 
 from collections.abc import Iterator
 
-from sync_server.testing.history import Event, Got, Granted, Happened, Json, Opened, Read, Restored, Sent, Wrote
+from sync_server.testing.history import (
+    Event,
+    Got,
+    Granted,
+    Happened,
+    Json,
+    Opened,
+    Read,
+    Restored,
+    Sent,
+    Trimmed,
+    Wrote,
+)
 from sync_server.testing.runs import Run
 
 QUIET = {"ping", "pong", "handshake", "auth"}
@@ -34,6 +46,8 @@ def _lines(event: Event) -> Iterator[str]:
             yield f"{device} reads {key.entity_id[-6:]} over HTTP: version {version}"
         case Granted(_, _, user, _, role, is_sure):
             yield f"user {user} is {'' if is_sure else 'perhaps '}{role or 'no member any more'} of the shared space"
+        case Trimmed(_, _, _, floor):
+            yield f"the server has forgotten its log up to seq {floor}"
         case Restored(_, backup_at):
             yield f"the server goes on from its backup of {backup_at:.3f} s"
         case Happened(_, who, what):

@@ -17,6 +17,7 @@ from sync_server.testing.history import (
     Restored,
     Sent,
     State,
+    Trimmed,
     Truth,
     Version,
     Wrote,
@@ -90,6 +91,88 @@ class TestDurability:
         assert broken(found) == set()
 
 
+class TestAForgottenLog:
+    """The log was forgotten at 5 s: of FIRST and SECOND nothing is left in the end but what was asked for before."""
+
+    def forgotten(self, *kept: Version, floor: int = 2, now: tuple[Version, ...] = ()) -> History:
+        found = history(FIRST, SECOND)
+        for user, truth in found.truths.items():
+            found.truths[user] = truth._replace(versions=now)
+        found.add(Trimmed(4.9, 5, len(kept), floor, kept))
+        return found
+
+    def test_still_has_what_was_acknowledged(self) -> None:
+        found = self.forgotten(FIRST, SECOND)
+        found.add(done(1, "a", "a2", 2))
+        assert broken(found) == set()
+        found.add(done(1, "b", "b2", 2))
+        assert broken(found) == {"P1"}
+
+    def test_says_nothing_of_what_nobody_had_asked_for(self) -> None:
+        found = self.forgotten(FIRST)
+        found.events += [
+            sent(1, "a", "a2", changes={"title": "<2>"}), done(2, "a", "a2", 2), pushed(2, "b", 1, SECOND),
+            Opened(0, "b", 1, "websocket"), Wrote(1, "a", "updates", NOTE, ("<2>",)),
+        ]  # fmt: skip
+        assert broken(found) == set()
+
+    def test_still_has_what_was_told(self) -> None:
+        found = self.forgotten(FIRST, SECOND)
+        found.events += [Opened(0, "b", 1, "websocket"), pushed(2, "b", 1, SECOND)]
+        assert broken(found) == set()
+        found.add(pushed(3, "b", 1, SECOND._replace(version=3, seq=3)))
+        assert broken(found) == {"P6"}
+
+    def test_still_makes_the_snapshot(self) -> None:
+        found = self.forgotten(FIRST, SECOND._replace(data={"title": "<3>"}))
+        assert broken(found) == {"P5"}
+
+    def test_still_has_what_was_written_and_deleted(self) -> None:
+        found = self.forgotten(FIRST, SECOND)
+        found.add(Wrote(1, "a", "updates", NOTE, ("<2>",)))
+        assert broken(found) == set()
+        found.add(Wrote(1, "a", "updates", NOTE, ("<9>",)))
+        assert broken(found) == {"P8"}
+        found = self.forgotten(FIRST, SECOND)
+        found.add(Wrote(1, "a", "deletes", NOTE, ()))
+        assert broken(found) == {"P8"}
+
+    def test_comes_back_with_a_backup(self) -> None:
+        found = self.forgotten(FIRST, SECOND, now=(FIRST, SECOND))
+        found.add(Restored(9, 4))
+        assert broken(found) == set()
+        found.add(done(1, "b", "b2", 2))
+        assert broken(found) == {"P1"}
+
+    def test_may_begin_an_entity_anew(self) -> None:
+        gone, anew = version(2, "a", None, operation_type="delete"), FIRST._replace(seq=3, operation_id="a3")
+        found = self.forgotten(FIRST, gone, now=(anew,))
+        rows = {NOTE: State("s", 1, {"title": "x"})}
+        found.truths = {user: truth._replace(rows=rows) for user, truth in found.truths.items()}
+        found.ends = {device: end._replace(rows=rows) for device, end in found.ends.items()}
+        found.events += [Opened(0, "b", 1, "websocket"), pushed(2, "b", 1, gone), pushed(8, "b", 1, anew)]
+        cursor = format_cursor(Cursor("e", Seq(3)))
+        found.http_devices = set()
+        found.add(Got(9, "b", 1, {"type": "caught_up", "cursor": cursor}))
+        assert broken(found) == set()
+
+
+class TestARead:
+    def test_shows_what_was_acknowledged_before(self) -> None:
+        found = history(FIRST)
+        found.events += [done(1, "a", "a1", 1), Read(5, 6, "a", NOTE, None), Restored(9, 4)]
+        assert broken(found) == {"P7"}
+
+    def test_may_show_a_delete_that_a_backup_took_back(self) -> None:
+        found = history(FIRST)
+        asked = sent(5, "b", "b2", entity_id="n", operation_type="delete")
+        found.events += [
+            done(1, "a", "a1", 1), asked, done(5, "b", "b2", 2, operation_type="delete"), Read(5, 6, "a", NOTE, None),
+            Restored(9, 4),
+        ]  # fmt: skip
+        assert broken(found) == set()
+
+
 class TestAVerdict:
     def test_is_given_to_what_was_sent(self) -> None:
         found = history(FIRST, SECOND)
@@ -129,6 +212,31 @@ class TestALoss:
         found = history(*versions, conflicts=({"entity_type": "note", "entity_id": "n", "status": "resolved"},))
         found.events += asked
         assert broken(found) == set()
+
+    def test_is_not_what_a_backup_took_back(self) -> None:
+        found = history(FIRST)
+        found.events += [
+            Wrote(5, "a", "updates", NOTE, ("<2>",)), sent(5, "a", "a2", changes={"title": "<2>"}), done(6, "a", "a2", 2),
+            Wrote(5, "a", "deletes", NOTE, ()), sent(6, "a", "a3", entity_id="n", operation_type="delete"),
+            done(7, "a", "a3", 3, operation_type="delete"), Restored(9, 4, head=1),
+        ]  # fmt: skip
+        assert broken(found) == set()
+
+    def test_is_also_what_is_written_after_a_backup(self) -> None:
+        found = history(FIRST)
+        found.events += [Restored(9, 4), Wrote(10, "a", "updates", NOTE, ("<2>",))]
+        assert broken(found) == {"P8"}
+        found = history(FIRST)
+        found.events += [Restored(9, 4), Wrote(10, "a", "deletes", NOTE, ())]
+        assert broken(found) == {"P8"}
+
+    def test_is_a_value_written_over_unseen_also_after_a_backup(self) -> None:
+        """As long as its base is of the history that the backup has; of another one, a number says nothing."""
+        for head, problems in ((1, {"P8"}), (0, set())):
+            found = history(FIRST, SECOND, version(3, "b", {"title": "<3>"}))
+            asked = sent(10, "b", "b3", before_version=1, changes={"title": "<3>"})
+            found.events += [Restored(9, 4, head), asked, done(10, "b", "b3", 3)]
+            assert broken(found) == problems
 
     def test_is_no_value_that_was_seen(self) -> None:
         found = history(FIRST, SECOND, version(3, "b", {"title": "<3>"}))
