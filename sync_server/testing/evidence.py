@@ -4,6 +4,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from sync_client.values import Key
@@ -11,6 +12,12 @@ from sync_client.values import Key
 from sync_server.cursor import Cursor, parse_cursor
 from sync_server.testing.history import Got, Granted, History, Json, Opened, Restored, Sent, Trimmed, Version, Wrote
 
+BUFFER_BYTES = 65_536
+"""What the server queues for one connection before that lags, and is told newest states later."""
+_MOST_AROUND = 32
+"""Bytes of a frame that are not of its message, at most."""
+_MOST_BEFORE = 1_024
+"""Bytes of a connection that are not of frames, at most."""
 _SHOWN = {"applied", "merged"}
 _LATER = {"SYNC_ERROR", "RATE_LIMIT_EXCEEDED", "TIMEOUT", "NETWORK_ERROR"}
 
@@ -117,6 +124,18 @@ class Evidence:
         ended = [one for one in self.verdicts if one.device == device and one.operation_id in named]
         return any(self.is_lost(one.at) or self.is_forgotten(one.seq) for one in ended)
 
+    def is_changed_again(self, change: Version, *, by: float) -> bool:
+        """Whether the next change of the same entity may have been there at a moment: it had been asked for."""
+        following = self._following.get(change.seq)
+        if following is None:
+            return False
+        asked = self._asked.get((following.client_id, following.operation_id))
+        return asked is None or asked.at <= by
+
+    def may_lag(self, message: Message) -> bool:
+        """Whether so much had been written to this link that its buffer may have been full."""
+        return message.at >= self._lagging.get((message.device, message.link), math.inf)
+
     def deletes(self, device: str, key: Key) -> Iterator[str]:
         """The operations by which a device asked for the end of an entity."""
         for operation_id, asked in self.operations[device].items():
@@ -174,6 +193,39 @@ class Evidence:
             if sent.message["type"] == "sync":
                 for operation in sent.message["data"].get("operations", ()):
                     found[sent.device].setdefault(operation["operation_id"], Asked(sent.at, sent.device, operation))
+        return found
+
+    @cached_property
+    def _asked(self) -> dict[tuple[str, str], Asked]:
+        """Every operation, by who asked for it and its id."""
+        return {
+            (self.client_id(device), operation_id): asked
+            for device, operations in self.operations.items()
+            for operation_id, asked in operations.items()
+        }
+
+    @cached_property
+    def _following(self) -> dict[int, Version]:
+        """By seq, the next change of the same entity."""
+        found: dict[int, Version] = {}
+        last: dict[Key, int] = {}
+        for seq in sorted(self.log):
+            one = self.log[seq]
+            if one.key in last:
+                found[last[one.key]] = one
+            last[one.key] = seq
+        return found
+
+    @cached_property
+    def _lagging(self) -> dict[tuple[str, int], float]:
+        """When each link had heard as much as a buffer holds; bytes come in the order in which they were written."""
+        found: dict[tuple[str, int], float] = {}
+        written: dict[tuple[str, int], int] = defaultdict(lambda: _MOST_BEFORE)
+        for got in self.history.of(Got):
+            link = got.device, got.link
+            written[link] += len(text_of(got.message).encode()) + _MOST_AROUND
+            if written[link] > BUFFER_BYTES:
+                found.setdefault(link, got.at)
         return found
 
     def _spaces(self) -> dict[Key, str]:

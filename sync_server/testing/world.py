@@ -18,7 +18,7 @@ from schema.registry import Registry
 from sync_server.config import Settings
 from sync_server.cursor import Cursor, parse_cursor
 from sync_server.testing.devices import Device
-from sync_server.testing.evidence import mentioned
+from sync_server.testing.evidence import BUFFER_BYTES, mentioned
 from sync_server.testing.history import (
     Granted,
     Happened,
@@ -321,7 +321,7 @@ class World:
 def _settings() -> Settings:
     return Settings(
         auth_secret=SECRET, operations_per_minute=10_000_000, requests_per_minute=10_000_000,
-        connects_per_minute=1_000_000, frames_burst=100_000, frames_per_second=10_000, send_buffer_bytes=65_536,
+        connects_per_minute=1_000_000, frames_burst=100_000, frames_per_second=10_000, send_buffer_bytes=BUFFER_BYTES,
     )  # fmt: skip
 
 

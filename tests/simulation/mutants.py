@@ -42,6 +42,7 @@ class Mutant(NamedTuple):
     size: int = 14
 
 
+SEVERAL = (Choice("create", 1), Choice("several", 3))
 WRITES = (Choice("create", 3), Choice("update", 5), Choice("delete", 1))
 LATE_WRITES = (Choice("create", 2), Choice("update", 4), Choice("update_late", 8))
 
@@ -102,6 +103,19 @@ def skips_a_seq() -> Iterator[None]:
         await broadcast(hub, space_id, [update for update in updates if update.seq % 3])
 
     with patch.object(Hub, "_broadcast", some):
+        yield
+
+
+@contextmanager
+def tells_newest_states_alone() -> Iterator[None]:
+    """Of two changes of an entity in one round, everybody is told the second alone, and not who lags only."""
+    broadcast = Hub._broadcast
+
+    async def newest(hub: Hub, space_id: Any, updates: list[Update]) -> None:
+        last = {(update.entity_type, update.entity_id): update for update in updates}
+        await broadcast(hub, space_id, [update for update in updates if update in last.values()])
+
+    with patch.object(Hub, "_broadcast", newest):
         yield
 
 
@@ -288,6 +302,7 @@ MUTANTS = (
     Mutant("acknowledges before commit", acknowledges_before_commit, "P1", WRITES, KILLS),
     Mutant("publishes before commit", publishes_before_commit, "P6", WRITES, FULL_DISK),
     Mutant("skips a seq", skips_a_seq, "P4", WRITES, CUTS, size=30),
+    Mutant("tells newest states alone", tells_newest_states_alone, "P4", SEVERAL, CUTS),
     Mutant("drops on overflow", drops_on_overflow, "P9", BURSTS, SLOW),
     Mutant("forgets whose operation it is", forgets_whose_operation_it_is, "P2", WRITES, CUTS, plain=2),
     Mutant("goes by timestamps", goes_by_timestamps, "P9", BURSTS, OFFLINE, recent=0),

@@ -6,6 +6,7 @@ from sync_client.values import Key
 
 from sync_server.cursor import Cursor, format_cursor
 from sync_server.testing.checks import violations
+from sync_server.testing.evidence import BUFFER_BYTES
 from sync_server.testing.history import (
     DeviceEnd,
     Got,
@@ -173,6 +174,42 @@ class TestARead:
         assert broken(found) == set()
 
 
+class TestAStream:
+    """Device `b` stands at seq 1, and then at 3 without a word of 2; both are of one note."""
+
+    def told(self, *, third_at: float, before: int = 0) -> History:
+        third = version(3, "a", {"title": "<3>"})
+        found = history(FIRST, SECOND, third)
+        asked = [sent(1, "a", "a2"), done(1.1, "a", "a2", 2), sent(third_at, "a", "a3"), done(third_at, "a", "a3", 3)]
+        noise = Got(0.5, "b", 1, {"type": "pong", "text": "x" * before})
+        found.events += [Opened(0, "b", 1, "websocket"), noise, *asked, pushed(2, "b", 1, FIRST)]
+        return found
+
+    def stands(self, found: History, at: float, seq: int, *rows: Version) -> None:
+        got = pushed(at, "b", 1, rows[0]) if rows else Got(at, "b", 1, {"type": "server_updates", "updates": []})
+        found.add(got._replace(message={**got.message, "cursor": format_cursor(Cursor("e", Seq(seq)))}))
+
+    def test_tells_every_change(self) -> None:
+        found = self.told(third_at=1.5)
+        self.stands(found, 3, 1, FIRST)
+        self.stands(found, 4, 3, version(3, "a", {"title": "<3>"}))
+        assert broken(found) == {"P4"}
+
+    def test_may_tell_newest_states_alone_to_who_has_a_full_buffer(self) -> None:
+        found = self.told(third_at=1.5, before=BUFFER_BYTES)
+        self.stands(found, 3, 1, FIRST)
+        self.stands(found, 4, 3, version(3, "a", {"title": "<3>"}))
+        assert broken(found) == set()
+
+    def test_never_leaves_out_the_newest_state(self) -> None:
+        """What came later was no reason to leave it out."""
+        found = self.told(third_at=5, before=BUFFER_BYTES)
+        self.stands(found, 3, 1, FIRST)
+        self.stands(found, 4, 2)
+        self.stands(found, 6, 3, version(3, "a", {"title": "<3>"}))
+        assert broken(found) == {"P4"}
+
+
 class TestAVerdict:
     def test_is_given_to_what_was_sent(self) -> None:
         found = history(FIRST, SECOND)
@@ -216,9 +253,9 @@ class TestALoss:
     def test_is_not_what_a_backup_took_back(self) -> None:
         found = history(FIRST)
         found.events += [
-            Wrote(5, "a", "updates", NOTE, ("<2>",)), sent(5, "a", "a2", changes={"title": "<2>"}), done(6, "a", "a2", 2),
-            Wrote(5, "a", "deletes", NOTE, ()), sent(6, "a", "a3", entity_id="n", operation_type="delete"),
-            done(7, "a", "a3", 3, operation_type="delete"), Restored(9, 4, head=1),
+            Wrote(5, "a", "updates", NOTE, ("<2>",)), sent(5, "a", "a2", changes={"title": "<2>"}),
+            Wrote(5, "a", "deletes", NOTE, ()), sent(5, "a", "a3", entity_id="n", operation_type="delete"),
+            done(6, "a", "a2", 2), done(7, "a", "a3", 3, operation_type="delete"), Restored(9, 4, head=1),
         ]  # fmt: skip
         assert broken(found) == set()
 
