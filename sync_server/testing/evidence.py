@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -18,6 +19,7 @@ _MOST_AROUND = 32
 """Bytes of a frame that are not of its message, at most."""
 _MOST_BEFORE = 1_024
 """Bytes of a connection that are not of frames, at most."""
+_MARK = re.compile(r"<\d+>")
 _SHOWN = {"applied", "merged"}
 _LATER = {"SYNC_ERROR", "RATE_LIMIT_EXCEEDED", "TIMEOUT", "NETWORK_ERROR"}
 
@@ -228,6 +230,11 @@ class Evidence:
                 found.setdefault(link, got.at)
         return found
 
+    @cached_property
+    def heard_marks(self) -> list[tuple[Got, frozenset[str]]]:
+        """Of every message the texts in it that a person wrote."""
+        return [(got, frozenset(_MARK.findall(text_of(got.message)))) for got in self.history.of(Got)]
+
     def _spaces(self) -> dict[Key, str]:
         spaces = {key: state.space_id for truth in self.history.truths.values() for key, state in truth.rows.items()}
         told = {row.key: row.space_id for message in self.messages for row in message.rows}
@@ -244,6 +251,19 @@ def mentioned(history: History) -> set[Key]:
         if result.get("entity_id") is not None
     }
     return answered | {event.key for event in history.of(Wrote)}
+
+
+def disputes(history: History) -> dict[str, Key]:
+    """Every conflict that anybody was told of, and what it is about."""
+    found = {}
+    for got in history.of(Got):
+        told = [got.message["conflict"]] if got.message["type"] == "conflict" else []
+        if got.message["type"] == "sync_response":
+            told = [*got.message["data"]["operation_results"], *got.message["data"].get("conflicts", ())]
+        for one in told:
+            if one.get("conflict_id") and one.get("entity_id") is not None:
+                found[one["conflict_id"]] = Key(one["entity_type"], str(one["entity_id"]))
+    return found
 
 
 def _verdict(got: Got, result: Json) -> Verdict:

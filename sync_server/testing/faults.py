@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 
 from sync_server.testing.devices import Device
+from sync_server.testing.doors import pry
 from sync_server.testing.network import Line
 from sync_server.testing.plan import Choice
 from sync_server.testing.world import World
@@ -124,7 +125,9 @@ async def change_rights(world: World, chance: Random) -> None:
     role = chance.choice((None, None, "viewer", "editor"))
     world.tell("owner", f"makes user {user} {role or 'no member'}")
     await world.grant(user, role)
+    await pry(world, user, chance)
     await asyncio.sleep(chance.random() * DOWN_S * 3)
+    await pry(world, user, chance)
     await world.grant(user, chance.choice((None, "editor", "editor")))
 
 

@@ -54,6 +54,25 @@ class Read(NamedTuple):
     version: int | None
 
 
+class Pried(NamedTuple):
+    """Somebody asked the server over HTTP about something, and then the same about what never was.
+
+    Attributes:
+        space_id: what it was about, or where; None where `key` says that.
+        told: status and body of the answer.
+        refusal: the same for what never was.
+    """
+
+    asked_at: float
+    at: float
+    user: str
+    what: str
+    space_id: str | None
+    key: Key | None
+    told: tuple[int, str]
+    refusal: tuple[int, str]
+
+
 class Granted(NamedTuple):
     """An owner gave a role or, with None, took it away; the server said so at `at`.
 
@@ -128,7 +147,7 @@ class Trimmed(NamedTuple):
     versions: "tuple[Version, ...]"
 
 
-Event = Wrote | Opened | Sent | Got | Read | Granted | Happened | Restored | Trimmed
+Event = Wrote | Opened | Sent | Got | Read | Pried | Granted | Happened | Restored | Trimmed
 
 
 class DeviceEnd(NamedTuple):

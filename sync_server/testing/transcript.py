@@ -9,6 +9,7 @@ from sync_server.testing.history import (
     Happened,
     Json,
     Opened,
+    Pried,
     Read,
     Restored,
     Sent,
@@ -44,14 +45,22 @@ def _lines(event: Event) -> Iterator[str]:
             yield from (f"{device} hears {text}" for text in _told(message))
         case Read(_, _, device, key, version):
             yield f"{device} reads {key.entity_id[-6:]} over HTTP: version {version}"
+        case Pried(_, _, user, what, told=(status, _)):
+            yield f"user {user} asks {what}: {status}"
         case Granted(_, _, user, _, role, is_sure):
             yield f"user {user} is {'' if is_sure else 'perhaps '}{role or 'no member any more'} of the shared space"
-        case Trimmed(_, _, _, floor):
-            yield f"the server has forgotten its log up to seq {floor}"
-        case Restored(_, backup_at):
-            yield f"the server goes on from its backup of {backup_at:.3f} s"
-        case Happened(_, who, what):
-            yield f"{who} {what}"
+        case Trimmed() | Restored() | Happened():
+            yield _fault(event)
+
+
+def _fault(event: Trimmed | Restored | Happened) -> str:
+    match event:
+        case Trimmed():
+            return f"the server has forgotten its log up to seq {event.floor}"
+        case Restored():
+            return f"the server goes on from its backup of {event.backup_at:.3f} s"
+        case Happened():
+            return f"{event.who} {event.what}"
 
 
 def _told(message: Json) -> Iterator[str]:

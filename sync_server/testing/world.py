@@ -210,15 +210,25 @@ class World:
         Raises:
             httpx.HTTPError: there is none, or it tells of a failure.
         """
+        response = await self.answer(method, path, user=user, line=line, **options)
+        response.raise_for_status()
+        return response.json()["data"]
+
+    async def answer(
+        self, method: str, path: str, *, user: str, line: Line | None = None, **options: Any
+    ) -> httpx.Response:
+        """The server's answer, whatever it says.
+
+        Raises:
+            httpx.HTTPError: there is none.
+        """
         line = line or self._owner
         if line not in self._requests:
             transport = Transport(line, self._people)
             url = "http://sync.test/api/sync"
             self._requests[line] = httpx.AsyncClient(transport=transport, base_url=url, trust_env=False)
         headers = {"Authorization": f"Bearer {self.server.token(user)}"}
-        response = await self._requests[line].request(method, path, headers=headers, **options)
-        response.raise_for_status()
-        return response.json()["data"]
+        return await self._requests[line].request(method, path, headers=headers, **options)
 
     async def back_up(self) -> None:
         head = 0

@@ -11,6 +11,7 @@ from sync_client.stores.memory import MemoryTables
 from sync_server import feed
 from sync_server.conflict import decide
 from sync_server.conflict.model import Outcome, Rule
+from sync_server.handlers import entities
 from sync_server.hub import Hub, _Round
 from sync_server.orders import Batch, Committed
 from sync_server.records import Update
@@ -280,6 +281,13 @@ def lets_viewers_write() -> Iterator[None]:
 
 
 @contextmanager
+def shows_entities_to_anybody() -> Iterator[None]:
+    """Who knows the id of an entity is told it over HTTP, whoever they are."""
+    with patch.object(entities, "role_in", lambda *_: Role.VIEWER):
+        yield
+
+
+@contextmanager
 def forgets_to_send_deletes() -> Iterator[None]:
     """A bug of the client: what its queue drops is never sent, and nobody is told."""
     enqueue = MemoryTables.enqueue
@@ -315,5 +323,6 @@ MUTANTS = (
     Mutant("writes over what nobody saw", writes_over_what_nobody_saw, "P8", LATE_WRITES, OFFLINE, size=24),
     Mutant("only says that it deletes", only_says_that_it_deletes, "P8", DELETES, CUTS),
     Mutant("lets viewers write", lets_viewers_write, "P10", WRITES, RIGHTS, size=24),
+    Mutant("shows entities to anybody", shows_entities_to_anybody, "P10", WRITES, RIGHTS),
     Mutant("forgets to send deletes", forgets_to_send_deletes, "P8", DELETES, CUTS),
 )

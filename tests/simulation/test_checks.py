@@ -14,6 +14,7 @@ from sync_server.testing.history import (
     History,
     Json,
     Opened,
+    Pried,
     Read,
     Restored,
     Sent,
@@ -329,6 +330,33 @@ class TestRevocation:
     def test_ends_reads(self) -> None:
         found = self.revoked()
         found.add(Read(11, 12, "b", NOTE, 1))
+        assert broken(found) == {"P10"}
+
+    def test_ends_answers(self) -> None:
+        """What is asked for is what never was: not a word less, and not a word more."""
+        refusal = 404, "There is no such entity."
+        for told, problems in ((refusal, set()), ((404, "It is not yours."), {"P10"}), ((200, "<2>"), {"P10"})):
+            for space_id, key in (("s", None), (None, NOTE)):
+                found = self.revoked()
+                found.add(Pried(11, 12, "2", "GET /…", space_id, key, told, refusal))
+                assert broken(found) == problems
+        found = self.revoked()
+        found.add(Pried(8, 12, "2", "GET /…", "s", None, (200, "<2>"), refusal))  # they were a member when they asked
+        assert broken(found) == set()
+
+    def test_is_not_needed_where_nothing_was_given(self) -> None:
+        """The personal space of user 1 is no other's."""
+        found = history(FIRST)
+        personal = Key("note", "p")
+        rows = {**found.truths["1"].rows, personal: State("u-1", 1, {"title": "<9>"})}
+        made = FIRST._replace(key=personal, seq=9, operation_id="a9", data={"title": "<9>"}, text="<9>")
+        found.truths["1"] = found.truths["1"]._replace(
+            spaces=frozenset({"s", "u-1"}), rows=rows, versions=(FIRST, made)
+        )
+        found.ends["a"] = found.ends["a"]._replace(rows=rows)
+        found.add(Wrote(1, "a", "creates", personal, ("<9>",)))
+        assert broken(found) == set()
+        found.add(Got(2, "b", 1, {"type": "pong", "text": "<9>"}))
         assert broken(found) == {"P10"}
 
     def test_ends_writes_also_of_who_may_still_read(self) -> None:
