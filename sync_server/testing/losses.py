@@ -46,16 +46,24 @@ def _overwritten(evidence: Evidence, asked: Asked, written: Version) -> Iterator
     before = evidence.versions.get((written.key, seen))
     shared = min((one.head for one in evidence.restores), default=written.seq)  # what every history has
     for number in reversed(range(seen + 1, written.version)):
-        rival, base = evidence.versions.get((written.key, number)), evidence.versions.get((written.key, number - 1))
+        rival, base = evidence.versions.get((written.key, number)), _live(evidence, written.key, number - 1)
         if rival is None or base is None or before is None or before.seq > shared:
             return
-        if rival.client_id == written.client_id:
-            continue
+        if rival.client_id == written.client_id or rival.data is None:
+            continue  # of a delete and an update the update wins, and says nothing of a value
         for name, value in changes.items():
             theirs, ours = _value(rival, name), _value(written, name)
             is_rival = theirs != _value(base, name) and theirs != value and value != _value(before, name)
             if is_rival and ours == value and text_of(theirs).strip('"') not in text_of(ours):
                 yield f"{asked.device} wrote {name} of {written.key} over {theirs} of version {number}, unseen"
+
+
+def _live(evidence: Evidence, key: Key, number: int) -> Version | None:
+    """The newest version up to a number that was no delete; None where that is not known."""
+    version = evidence.versions.get((key, number))
+    while version is not None and version.data is None:
+        version = evidence.versions.get((key, version.version - 1))
+    return version
 
 
 def _value(version: Version, name: str) -> object:

@@ -251,6 +251,16 @@ class TestALoss:
         found.events += asked
         assert broken(found) == set()
 
+    def test_is_no_value_that_went_with_a_delete_and_came_back(self) -> None:
+        gone, back = version(2, "a", None, operation_type="delete"), version(3, "a", {"title": "x", "content": "<3>"})
+        asked = sent(1, "b", "b4", before_version=1, changes={"title": "<4>"}), done(2, "b", "b4", 4)
+        found = history(FIRST, gone, back, version(4, "b", {"title": "<4>", "content": "<3>"}))
+        found.events += asked
+        assert broken(found) == set()
+        found = history(FIRST, gone, back._replace(data={"title": "<3>"}), version(4, "b", {"title": "<4>"}))
+        found.events += asked
+        assert broken(found) == {"P8"}
+
     def test_is_not_what_a_backup_took_back(self) -> None:
         found = history(FIRST)
         found.events += [
