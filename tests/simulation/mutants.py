@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from sync_client import replica
 from sync_client.stores.memory import MemoryTables
 
 from sync_server import feed
@@ -299,6 +300,19 @@ def forgets_to_send_deletes() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def wipes_what_waits_at_a_reset() -> Iterator[None]:
+    """A bug of the client: rows that are told anew take with them what was never sent."""
+    mark = replica.mark
+
+    def wiping(tables: Any, space_id: str | None) -> None:
+        tables.dequeue([operation.operation_id for operation in tables.queue(after=0, limit=None)])
+        mark(tables, space_id)
+
+    with patch.object(replica, "mark", wiping):
+        yield
+
+
 KILLS, FULL_DISK, CUTS = (Choice("kill_server", 1),), (Choice("fill_disk", 1),), (Choice("cut", 1),)
 OFFLINE = (Choice("go_down", 1), Choice("cut", 1))
 SLOW, TRIMMED = (Choice("slow_down", 1),), (Choice("trim", 1), Choice("go_down", 3))
@@ -324,5 +338,6 @@ MUTANTS = (
     Mutant("only says that it deletes", only_says_that_it_deletes, "P8", DELETES, CUTS),
     Mutant("lets viewers write", lets_viewers_write, "P10", WRITES, RIGHTS, size=24),
     Mutant("shows entities to anybody", shows_entities_to_anybody, "P10", WRITES, RIGHTS),
+    Mutant("wipes what waits at a reset", wipes_what_waits_at_a_reset, "P8", WRITES, (*BACKUP, *OFFLINE), size=24),
     Mutant("forgets to send deletes", forgets_to_send_deletes, "P8", DELETES, CUTS),
 )
