@@ -12,26 +12,29 @@ from sync_server.testing.world import World
 
 TRIES = 4
 _NEVER = "never-was"
+_HOLES = ("{}", "{type}")
 
 
 class Door(NamedTuple):
-    """A request about `{}`."""
+    """A request about `{}`, which may be an entity of `{type}`."""
 
     method: str
     path: str
     body: Json | None = None
 
-    def about(self, thing: str) -> tuple[str, str, Json | None]:
-        body = self.body
-        if body is not None:
-            body = {name: thing if value == "{}" else value for name, value in body.items()}
-        return self.method, self.path.replace("{}", thing), body
+    def about(self, thing: str, key: Key | None) -> tuple[str, Json | None]:
+        """Path and body."""
+        given = {"{}": thing, "{type}": key.entity_type if key is not None else ""}
+        path = self.path.replace("{type}", given["{type}"]).replace("{}", thing)
+        if self.body is None:
+            return path, None
+        return path, {name: given[value] if value in _HOLES else value for name, value in self.body.items()}
 
 
 OF_ENTITIES = (
-    Door("GET", "/entities/note/{}"),
-    Door("GET", "/entities/note/{}/history"),
-    Door("POST", "/data-diff", {"entity_type": "note", "entity_id": "{}", "client_version": 1, "client_data": {}}),
+    Door("GET", "/entities/{type}/{}"),
+    Door("GET", "/entities/{type}/{}/history"),
+    Door("POST", "/data-diff", {"entity_type": "{type}", "entity_id": "{}", "client_version": 1, "client_data": {}}),
 )
 OF_SPACES = (
     Door("GET", "/spaces/{}"),
@@ -61,16 +64,16 @@ async def pry(world: World, user: str, chance: Random) -> None:
 async def _ask(world: World, user: str, door: Door, thing: str, space_id: str | None, key: Key | None) -> None:
     asked_at = world.now
     try:
-        told = await _answer(world, user, door, thing)
-        refusal = await _answer(world, user, door, _NEVER)
+        told = await _answer(world, user, door, thing, key)
+        refusal = await _answer(world, user, door, _NEVER, key)
     except httpx.HTTPError:
         return
     if max(told[0], refusal[0]) < httpx.codes.INTERNAL_SERVER_ERROR:
-        about = f"{door.method} {door.path.replace('{}', thing)}"
+        about = f"{door.method} {door.about(thing, key)[0]}"
         world.history.add(Pried(asked_at, world.now, user, about, space_id, key, told, refusal))
 
 
-async def _answer(world: World, user: str, door: Door, thing: str) -> tuple[int, str]:
-    method, path, body = door.about(thing)
-    response = await world.answer(method, path, user=user, json=body)
+async def _answer(world: World, user: str, door: Door, thing: str, key: Key | None) -> tuple[int, str]:
+    path, body = door.about(thing, key)
+    response = await world.answer(door.method, path, user=user, json=body)
     return response.status_code, response.text.replace(thing, "{}")
