@@ -10,6 +10,7 @@ from sync_client.errors import InvalidInputError, NoLongerThereError
 from sync_client.values import Entity, Key
 
 from sync_server.testing.devices import Device
+from sync_server.testing.doors import pry
 from sync_server.testing.history import Read
 from sync_server.testing.plain import PlainDevice
 from sync_server.testing.plan import Choice
@@ -114,7 +115,8 @@ async def retry(world: World, device: Device, chance: Random) -> None:  # noqa: 
 
 
 async def read(world: World, device: Device, chance: Random) -> None:
-    """Ask the server itself, over HTTP."""
+    """Ask the server itself, over HTTP; also for what is somebody else's."""
+    await pry(world, device.user, chance)
     note = await _some(device, chance)
     if note is None:
         return

@@ -27,10 +27,13 @@ def violations(history: History) -> list[str]:
 
 
 def lost_acknowledgements(evidence: Evidence) -> Iterator[str]:
-    """P1: what was acknowledged is in the history."""
-    made = {(one.client_id, one.operation_id, one.key, one.version) for one in evidence.versions.values()}
+    """P1: what was acknowledged is in the history, or was when the log was forgotten.
+
+    Unknown is what was committed between the question for the history and the end of that.
+    """
+    made = {(one.client_id, one.operation_id, one.key, one.version) for one in evidence.log.values()}
     for verdict in evidence.verdicts:
-        if not verdict.has_effect or evidence.is_lost(verdict.at) or evidence.history.is_trimmed:
+        if not verdict.has_effect or evidence.is_lost(verdict.at) or evidence.is_forgotten(verdict.seq):
             continue
         client_id = evidence.client_id(verdict.device)
         if (client_id, verdict.operation_id, verdict.key, verdict.version) not in made:
@@ -43,7 +46,7 @@ def repeated_effects(evidence: Evidence) -> Iterator[str]:
         if verdict.is_other_body and not evidence.is_lost(verdict.at):
             yield f"{verdict.operation_id} of {verdict.device} was refused as another operation's id, and it is its own"
     made: dict[tuple[str, str], list[tuple[Key, int]]] = defaultdict(list)
-    for one in evidence.versions.values():
+    for one in evidence.log.values():
         made[one.client_id, one.operation_id].append((one.key, one.version))
     for (client_id, operation_id), versions in made.items():
         if len(versions) > 1 and operation_id:
@@ -70,19 +73,20 @@ def unclear_verdicts(evidence: Evidence) -> Iterator[str]:
 
 
 def phantoms(evidence: Evidence) -> Iterator[str]:
-    """P6: what was told is what was committed."""
-    if evidence.history.is_trimmed:
-        return
+    """P6: what was told is what was committed.
+
+    Unknown is what a backup took back, and what was forgotten with the log before anybody asked for it.
+    """
     for message in evidence.messages:
-        if evidence.is_lost(message.at) or evidence.era(message.at) < len(evidence.restores):
+        if evidence.is_lost(message.at):
             continue
         for row in message.rows:
-            version = evidence.versions.get((row.key, row.version))
-            if row.is_revoked:
+            version = evidence.log.get(row.seq)
+            if row.is_revoked or evidence.is_forgotten(row.seq):
                 continue
-            if version is None:
+            if version is None or (version.key, version.version) != (row.key, row.version):
                 yield f"{row.device} was told version {row.version} of {row.key}, which was never committed"
-            elif (version.seq, version.data) != (row.seq, row.data):
+            elif version.data != row.data:
                 yield f"{row.device} was told version {row.version} of {row.key} as {row.data}, it is {version.data}"
 
 
@@ -91,23 +95,25 @@ def stale_reads(evidence: Evidence) -> Iterator[str]:
     for read in evidence.history.of(Read):
         acked = [one for one in evidence.verdicts if one.has_effect and one.key == read.key and one.at < read.asked_at]
         newest = max((one.version or 0 for one in acked if _counts(evidence, one, read)), default=0)
-        is_gone = read.version is None and _was_deleted(evidence, read.key)
+        is_gone = read.version is None and _was_deleted(evidence, read)
         if newest > (read.version or 0) and not is_gone and _reads(evidence, read):
             yield f"{read.device} read version {read.version} of {read.key} after version {newest} was acknowledged"
 
 
 def silent_losses(evidence: Evidence) -> Iterator[str]:
-    """P8: what a person wrote is in a version, in a conflict, or in the quarantine with a reason."""
+    """P8: what a person wrote is in a version, in a conflict, or in the quarantine with a reason.
+
+    Unknown is what became of an operation whose verdict a backup took back, or whose change was forgotten with the log
+    before anybody asked for it.
+    """
     history = evidence.history
-    if history.is_trimmed or evidence.restores:
-        return
-    kept = [one.text for one in evidence.versions.values()]
+    kept = [one.text for one in evidence.log.values()]
     kept += [text_of(conflict) for truth in history.truths.values() for conflict in truth.conflicts]
     kept += [text_of(one) for end in history.ends.values() for one in (*end.quarantined, *end.pending)]
     everything = "\n".join(kept)
     for wrote in history.of(Wrote):
         for mark in wrote.marks:
-            if mark not in everything:
+            if mark not in everything and not evidence.is_taken_back(wrote.device, _carriers(evidence, wrote, mark)):
                 yield f"what {wrote.device} wrote at {wrote.at:.3f} s ({wrote.what} {wrote.key}, {mark}) is nowhere"
     yield from lost_deletes(evidence)
     yield from lost_rivals(evidence)
@@ -121,8 +127,6 @@ def different_replicas(evidence: Evidence) -> Iterator[str]:
             yield f"{name} is not live in the end: {end.trouble}"
         elif (difference := _difference(end.rows, truth.rows)) is not None:
             yield f"{name} has {difference}"
-        elif name in evidence.history.http_devices:
-            continue  # over HTTP conflicts are listed now and then, not told
         elif (ours := {one.conflict_id for one in end.conflicts}) != (theirs := _open_conflicts(truth)):
             yield f"{name} has the open conflicts {sorted(ours)}, the server {sorted(theirs)}"
 
@@ -141,13 +145,21 @@ _CHECKS: tuple[tuple[str, Callable[[Evidence], Iterator[str]]], ...] = (
 )
 
 
+def _carriers(evidence: Evidence, wrote: Wrote, mark: str) -> Iterator[str]:
+    """The operations that had a text in them."""
+    operations = evidence.operations[wrote.device]
+    return (operation_id for operation_id, asked in operations.items() if mark in text_of(asked.operation))
+
+
 def _counts(evidence: Evidence, verdict: Verdict, read: Read) -> bool:
     return not evidence.is_lost(verdict.at) and evidence.era(verdict.at) == evidence.era(read.asked_at)
 
 
-def _was_deleted(evidence: Evidence, key: Key) -> bool:
-    is_known = any(one.operation_type == "delete" for (named, _), one in evidence.versions.items() if named == key)
-    return is_known or evidence.history.is_trimmed
+def _was_deleted(evidence: Evidence, read: Read) -> bool:
+    """Whether it was, or may have been where what was done then is not known."""
+    if any(one.operation_type == "delete" for one in evidence.log.values() if one.key == read.key):
+        return True
+    return bool(evidence.forgotten or evidence.is_lost(read.at)) and evidence.may_be_deleted(read.key)
 
 
 def _reads(evidence: Evidence, read: Read) -> bool:

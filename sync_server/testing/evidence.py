@@ -1,15 +1,25 @@
 """What can be concluded from what the devices saw, before any promise is looked at."""
 
 import json
+import math
+import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from sync_client.values import Key
 
 from sync_server.cursor import Cursor, parse_cursor
-from sync_server.testing.history import Got, Granted, History, Json, Opened, Restored, Sent, Version, Wrote
+from sync_server.testing.history import Got, Granted, History, Json, Opened, Restored, Sent, Trimmed, Version, Wrote
 
+BUFFER_BYTES = 65_536
+"""What the server queues for one connection before that lags, and is told newest states later."""
+_MOST_AROUND = 32
+"""Bytes of a frame that are not of its message, at most."""
+_MOST_BEFORE = 1_024
+"""Bytes of a connection that are not of frames, at most."""
+_MARK = re.compile(r"<\d+>")
 _SHOWN = {"applied", "merged"}
 _LATER = {"SYNC_ERROR", "RATE_LIMIT_EXCEEDED", "TIMEOUT", "NETWORK_ERROR"}
 
@@ -71,8 +81,10 @@ class Message(NamedTuple):
 class Evidence:
     """
     Attributes:
-        versions: every version that the server's history still has, by entity and number.
-        log: the same by seq.
+        log: every change that the server's history has, or had when the log was forgotten, by seq.
+        versions: the same by entity and number; of two with one number, the newer one.
+        reborn: entities that began anew with their first version, as their tombstones had been forgotten.
+        forgotten: positions of the log that may have been forgotten before anybody asked for them.
         spaces: in which space an entity is, where anybody was told.
         operations: what each device asked for, by id, as it was sent first.
     """
@@ -80,9 +92,13 @@ class Evidence:
     def __init__(self, history: History) -> None:
         self.history = history
         self.restores = list(history.of(Restored))
-        told = {(one.key, one.version): one for truth in history.truths.values() for one in truth.versions}
-        self.versions: dict[tuple[Key, int], Version] = told
-        self.log = {one.seq: one for one in told.values()}
+        trims = [one for one in history.of(Trimmed) if not self.is_lost(one.asked_at)]
+        self.forgotten = [range(one.head + 1, one.floor + 1) for one in trims if one.head < one.floor]
+        told = [one for trim in trims for one in trim.versions]
+        told += [one for truth in history.truths.values() for one in truth.versions]
+        self.log = {one.seq: one for one in sorted(told, key=lambda one: one.seq)}
+        self.versions: dict[tuple[Key, int], Version] = {(one.key, one.version): one for one in self.log.values()}
+        self.reborn = {one.key for one in self.log.values() if self.versions[one.key, one.version] is not one}
         self.verdicts = list(self._verdicts())
         self.messages = list(self._messages())
         self.spaces = self._spaces()
@@ -95,6 +111,45 @@ class Evidence:
     def era(self, at: float) -> int:
         """How often a backup had been restored."""
         return sum(one.at <= at for one in self.restores)
+
+    def is_forgotten(self, seq: int | None) -> bool:
+        """Whether nobody can know what was at that position."""
+        return any(seq in some for some in self.forgotten)
+
+    def is_known(self, *, after: int, until: float = math.inf) -> bool:
+        """Whether every change between two positions is in `log`."""
+        return not any(some.start <= until and after < some.stop - 1 for some in self.forgotten)
+
+    def is_taken_back(self, device: str, operations: Iterable[str]) -> bool:
+        """Whether what one of these did was lost with a backup, or forgotten with the log before anybody asked."""
+        named = set(operations)
+        ended = [one for one in self.verdicts if one.device == device and one.operation_id in named]
+        return any(self.is_lost(one.at) or self.is_forgotten(one.seq) for one in ended)
+
+    def is_changed_again(self, change: Version, *, by: float) -> bool:
+        """Whether the next change of the same entity may have been there at a moment: it had been asked for."""
+        following = self._following.get(change.seq)
+        if following is None:
+            return False
+        asked = self._asked.get((following.client_id, following.operation_id))
+        return asked is None or asked.at <= by
+
+    def may_lag(self, message: Message) -> bool:
+        """Whether so much had been written to this link that its buffer may have been full."""
+        return message.at >= self._lagging.get((message.device, message.link), math.inf)
+
+    def deletes(self, device: str, key: Key) -> Iterator[str]:
+        """The operations by which a device asked for the end of an entity."""
+        for operation_id, asked in self.operations[device].items():
+            named = asked.operation.get("entity_id")
+            if asked.operation["operation_type"] == "delete" and str(named) == key.entity_id:
+                yield operation_id
+
+    def may_be_deleted(self, key: Key) -> bool:
+        """Whether anybody asked for that, or settled a conflict, which may end in it."""
+        asked = (one for device in self.operations for one in self.operations[device].values())
+        is_settled = any(one.operation["operation_type"] == "resolve" for one in asked)
+        return is_settled or any(any(self.deletes(device, key)) for device in self.operations)
 
     def client_id(self, device: str) -> str:
         end = self.history.ends.get(device)
@@ -142,6 +197,44 @@ class Evidence:
                     found[sent.device].setdefault(operation["operation_id"], Asked(sent.at, sent.device, operation))
         return found
 
+    @cached_property
+    def _asked(self) -> dict[tuple[str, str], Asked]:
+        """Every operation, by who asked for it and its id."""
+        return {
+            (self.client_id(device), operation_id): asked
+            for device, operations in self.operations.items()
+            for operation_id, asked in operations.items()
+        }
+
+    @cached_property
+    def _following(self) -> dict[int, Version]:
+        """By seq, the next change of the same entity."""
+        found: dict[int, Version] = {}
+        last: dict[Key, int] = {}
+        for seq in sorted(self.log):
+            one = self.log[seq]
+            if one.key in last:
+                found[last[one.key]] = one
+            last[one.key] = seq
+        return found
+
+    @cached_property
+    def _lagging(self) -> dict[tuple[str, int], float]:
+        """When each link had heard as much as a buffer holds; bytes come in the order in which they were written."""
+        found: dict[tuple[str, int], float] = {}
+        written: dict[tuple[str, int], int] = defaultdict(lambda: _MOST_BEFORE)
+        for got in self.history.of(Got):
+            link = got.device, got.link
+            written[link] += len(text_of(got.message).encode()) + _MOST_AROUND
+            if written[link] > BUFFER_BYTES:
+                found.setdefault(link, got.at)
+        return found
+
+    @cached_property
+    def heard_marks(self) -> list[tuple[Got, frozenset[str]]]:
+        """Of every message the texts in it that a person wrote."""
+        return [(got, frozenset(_MARK.findall(text_of(got.message)))) for got in self.history.of(Got)]
+
     def _spaces(self) -> dict[Key, str]:
         spaces = {key: state.space_id for truth in self.history.truths.values() for key, state in truth.rows.items()}
         told = {row.key: row.space_id for message in self.messages for row in message.rows}
@@ -158,6 +251,19 @@ def mentioned(history: History) -> set[Key]:
         if result.get("entity_id") is not None
     }
     return answered | {event.key for event in history.of(Wrote)}
+
+
+def disputes(history: History) -> dict[str, Key]:
+    """Every conflict that anybody was told of, and what it is about."""
+    found = {}
+    for got in history.of(Got):
+        told = [got.message["conflict"]] if got.message["type"] == "conflict" else []
+        if got.message["type"] == "sync_response":
+            told = [*got.message["data"]["operation_results"], *got.message["data"].get("conflicts", ())]
+        for one in told:
+            if one.get("conflict_id") and one.get("entity_id") is not None:
+                found[one["conflict_id"]] = Key(one["entity_type"], str(one["entity_id"]))
+    return found
 
 
 def _verdict(got: Got, result: Json) -> Verdict:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 
 from sync_server.testing.devices import Device
+from sync_server.testing.doors import pry
 from sync_server.testing.network import Line
 from sync_server.testing.plan import Choice
 from sync_server.testing.world import World
@@ -125,8 +126,7 @@ async def shuffle(world: World, chance: Random) -> None:
 async def trim(world: World, chance: Random) -> None:  # noqa: ARG001  every fault is told the same
     if world.server.is_up:
         world.tell("server", "forgets its log")
-        world.history.is_trimmed = True
-        await world.server.trim()
+        await world.trim()
 
 
 async def change_rights(world: World, chance: Random) -> None:
@@ -134,7 +134,9 @@ async def change_rights(world: World, chance: Random) -> None:
     role = chance.choice((None, None, "viewer", "editor"))
     world.tell("owner", f"makes user {user} {role or 'no member'}")
     await world.grant(user, role)
+    await pry(world, user, chance)
     await asyncio.sleep(chance.random() * DOWN_S * 3)
+    await pry(world, user, chance)
     await world.grant(user, chance.choice((None, "editor", "editor")))
 
 
@@ -151,7 +153,7 @@ async def step_server_clock(world: World, chance: Random) -> None:
 
 async def back_up(world: World, chance: Random) -> None:
     """Make a backup and, later, go back to it."""
-    world.backup = (world.now, world.server.back_up())
+    await world.back_up()
     await asyncio.sleep(chance.random() * DOWN_S * 2)
     if world.server.is_up and world.server.node is not None:
         world.tell("server", "is restored from a backup")

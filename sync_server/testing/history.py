@@ -54,6 +54,25 @@ class Read(NamedTuple):
     version: int | None
 
 
+class Pried(NamedTuple):
+    """Somebody asked the server over HTTP about something, and then the same about what never was.
+
+    Attributes:
+        space_id: what it was about, or where; None where `key` says that.
+        told: status and body of the answer.
+        refusal: the same for what never was.
+    """
+
+    asked_at: float
+    at: float
+    user: str
+    what: str
+    space_id: str | None
+    key: Key | None
+    told: tuple[int, str]
+    refusal: tuple[int, str]
+
+
 class Granted(NamedTuple):
     """An owner gave a role or, with None, took it away; the server said so at `at`.
 
@@ -78,13 +97,15 @@ class Happened(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """The server went on from a backup: what it acknowledged since that was made is gone, and it says so."""
+    """The server went on from a backup: what it acknowledged since that was made is gone, and it says so.
+
+    Attributes:
+        head: a position that the log surely had in the backup.
+    """
 
     at: float
     backup_at: float
-
-
-Event = Wrote | Opened | Sent | Got | Read | Granted | Happened | Restored
+    head: int = 0
 
 
 class State(NamedTuple):
@@ -107,6 +128,26 @@ class Version(NamedTuple):
     data: Json | None
     text: str
     """Everything that was told of it, as JSON."""
+
+
+class Trimmed(NamedTuple):
+    """The server forgot its log. It was asked for all of it just before.
+
+    Attributes:
+        asked_at: when that began.
+        head: where the log ended then.
+        floor: up to where it was forgotten; what came between `head` and here may never have been asked for.
+        versions: what the log had up to `head`.
+    """
+
+    asked_at: float
+    at: float
+    head: int
+    floor: int
+    versions: "tuple[Version, ...]"
+
+
+Event = Wrote | Opened | Sent | Got | Read | Pried | Granted | Happened | Restored | Trimmed
 
 
 class DeviceEnd(NamedTuple):
@@ -135,7 +176,6 @@ class History:
     """
     Attributes:
         epoch: of the log in the end.
-        is_trimmed: the log was cut: histories are not whole.
         is_corrupted: rows of a device were made wrong on purpose.
         http_devices: those that may hear of changes otherwise than over a WebSocket.
     """
@@ -146,7 +186,6 @@ class History:
         self.truths: dict[str, Truth] = {}
         self.users: dict[str, str] = {}
         self.epoch = ""
-        self.is_trimmed = False
         self.is_corrupted = False
         self.http_devices: set[str] = set()
         self.problems: list[str] = []

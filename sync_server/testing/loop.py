@@ -25,6 +25,8 @@ LONGEST_THREAD_S = 0.003
 
 MOST_ENDS = 10
 END_S = 100.0
+MOST_LOOKS = 40
+"""Looks after a step that does not end, until a run is broken off although time passes."""
 MOST_TURNS = 20_000
 """Turns of the loop in one moment, after which nobody waits for its end any more."""
 
@@ -187,17 +189,26 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     @contextmanager
     def patience(self, longest_s: float) -> Iterator[None]:
-        """Break off a step that does not end for so many real seconds, where the system can."""
+        """Break off a step that does not end for so many real seconds, where the system can.
+
+        It looks twice in that time whether any virtual time has passed; how long everything takes does not matter, but
+        for `MOST_LOOKS`.
+        """
         if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
             yield
             return
 
-        def break_off(_number: int, _frame: object) -> None:
-            self.is_stuck = True
-            raise StuckError("a step does not end")
+        looks, seen_s = 0, -1.0
 
-        before = signal.signal(signal.SIGALRM, break_off)
-        signal.setitimer(signal.ITIMER_REAL, longest_s)
+        def look(_number: int, _frame: object) -> None:
+            nonlocal looks, seen_s
+            looks, before_s, seen_s = looks + 1, seen_s, self.now_s
+            if before_s == self.now_s or looks > MOST_LOOKS:
+                self.is_stuck = True
+                raise StuckError("a step does not end")
+
+        before = signal.signal(signal.SIGALRM, look)
+        signal.setitimer(signal.ITIMER_REAL, longest_s / 2, longest_s / 2)
         try:
             yield
         finally:

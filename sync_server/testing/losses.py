@@ -9,26 +9,35 @@ from sync_server.testing.history import Version, Wrote
 
 
 def lost_deletes(evidence: Evidence) -> Iterator[str]:
-    """What a person deleted was deleted by somebody, or a conflict or the quarantine says why not."""
-    deleted = {one.key for one in evidence.versions.values() if one.operation_type == "delete"}
-    known = {one.key for one in evidence.versions.values()}
+    """What a person deleted was deleted by somebody, or a conflict or the quarantine says why not.
+
+    Unknown is what became of a delete whose verdict a backup took back, or that was forgotten with the log.
+    """
+    deleted = {one.key for one in evidence.log.values() if one.operation_type == "delete"}
+    known = {one.key for one in evidence.log.values()}
     disputed = _disputed(evidence)
     for wrote in evidence.history.of(Wrote):
         end = evidence.history.ends.get(wrote.device)
         kept = {one.operation.entity_id for one in end.quarantined} if end is not None else set()
         is_kept = wrote.key in disputed or wrote.key.entity_id in kept
-        if wrote.what == "deletes" and wrote.key in known - deleted and not is_kept:
+        if wrote.what != "deletes" or wrote.key not in known - deleted or is_kept:
+            continue
+        if not evidence.is_taken_back(wrote.device, evidence.deletes(wrote.device, wrote.key)):
             yield f"{wrote.device} deleted {wrote.key} at {wrote.at:.3f} s, and it lives without a word about that"
 
 
 def lost_rivals(evidence: Evidence) -> Iterator[str]:
-    """Who writes over a value that they had not seen leaves a conflict that has both."""
+    """Who writes over a value that they had not seen leaves a conflict that has both.
+
+    Unknown is who had seen what, where versions were forgotten with the log, where their numbers began anew, or where
+    the base may be of a history that a backup took back: it is told by its number alone.
+    """
     disputed = _disputed(evidence)
     made = _by_operation(evidence)
     for device, operations in evidence.operations.items():
         for operation_id, asked in operations.items():
             written = made.get((evidence.client_id(device), operation_id))
-            if written is not None and written.key not in disputed:
+            if written is not None and written.key not in disputed | evidence.reborn:
                 yield from _overwritten(evidence, asked, written)
 
 
@@ -36,12 +45,11 @@ def _overwritten(evidence: Evidence, asked: Asked, written: Version) -> Iterator
     changes, seen = asked.operation.get("changes") or {}, asked.operation.get("before_version") or 0
     before = evidence.versions.get((written.key, seen))
     for number in reversed(range(seen + 1, written.version)):
-        rival, base = evidence.versions.get((written.key, number)), evidence.versions.get((written.key, number - 1))
+        rival, base = evidence.versions.get((written.key, number)), _live(evidence, written.key, number - 1)
         if rival is None or base is None or before is None:
             return
-        is_revived = rival.data is None and number < written.version - 1  # what was gone has come back since
-        if rival.client_id == written.client_id or is_revived:
-            continue
+        if rival.client_id == written.client_id or rival.data is None:
+            continue  # of a delete and an update the update wins, and says nothing of a value
         for name, value in changes.items():
             theirs, ours = _value(rival, name), _value(written, name)
             is_rival = theirs != _value(base, name) and theirs != value and value != _value(before, name)
@@ -49,12 +57,20 @@ def _overwritten(evidence: Evidence, asked: Asked, written: Version) -> Iterator
                 yield f"{asked.device} wrote {name} of {written.key} over {theirs} of version {number}, unseen"
 
 
+def _live(evidence: Evidence, key: Key, number: int) -> Version | None:
+    """The newest version up to a number that was no delete; None where that is not known."""
+    version = evidence.versions.get((key, number))
+    while version is not None and version.data is None:
+        version = evidence.versions.get((key, version.version - 1))
+    return version
+
+
 def _value(version: Version, name: str) -> object:
     return (version.data or {}).get(name)
 
 
 def _by_operation(evidence: Evidence) -> dict[tuple[str, str], Version]:
-    return {(one.client_id, one.operation_id): one for one in evidence.versions.values()}
+    return {(one.client_id, one.operation_id): one for one in evidence.log.values()}
 
 
 def _disputed(evidence: Evidence) -> set[Key]:

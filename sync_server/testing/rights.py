@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sync_server.testing.evidence import Evidence, text_of
-from sync_server.testing.history import Got, Granted, Opened, Read
+from sync_server.testing.evidence import Evidence
+from sync_server.testing.history import Granted, Opened, Pried, Read
 
 
 class Ban(NamedTuple):
@@ -21,13 +21,25 @@ class Ban(NamedTuple):
 
 
 def forbidden(evidence: Evidence) -> Iterator[str]:
-    """P10: nothing of a space that was taken away is told or read, and nothing of it is written."""
-    for ban in bans(evidence):
+    """P10: of a space that was taken away, or never given, nothing is told or read, and nothing is written to it."""
+    for ban in (*bans(evidence), *strangers(evidence)):
         yield from _writes(evidence, ban)
         if ban.role is None:
             yield from _late_pushes(evidence, ban)
             yield from _late_links(evidence, ban)
             yield from _reads(evidence, ban)
+            yield from _answers(evidence, ban)
+
+
+def strangers(evidence: Evidence) -> Iterator[Ban]:
+    """Users and the spaces that were never theirs, such as the personal ones of others."""
+    truths = evidence.history.truths
+    spaces = sorted({space_id for truth in truths.values() for space_id in truth.spaces})
+    given = {(one.user, one.space_id) for one in evidence.history.of(Granted)}
+    for user, truth in truths.items():
+        for space_id in spaces:
+            if space_id not in truth.spaces and (user, space_id) not in given:
+                yield Ban(user, space_id, None, 0.0, float("inf"))
 
 
 def bans(evidence: Evidence) -> Iterator[Ban]:
@@ -49,18 +61,16 @@ def bans(evidence: Evidence) -> Iterator[Ban]:
 
 def _late_pushes(evidence: Evidence, ban: Ban) -> Iterator[str]:
     users = evidence.history.users
-    hidden = [
+    hidden = {
         mark
         for wrote, space_id in evidence.writers_spaces()
         if wrote.at >= ban.since and space_id == ban.space_id and users[wrote.device] != ban.user
         for mark in wrote.marks
-    ]
-    for got in evidence.history.of(Got):
-        if hidden and users[got.device] == ban.user and ban.covers(got.at):
-            text = text_of(got.message)
-            for mark in hidden:
-                if mark in text:
-                    yield f"{got.device} was told {mark} {got.at - ban.since:.3f} s after its user lost the space"
+    }
+    for got, marks in evidence.heard_marks if hidden else ():
+        if users[got.device] == ban.user and ban.covers(got.at):
+            for mark in sorted(marks & hidden):
+                yield f"{got.device} was told {mark} {got.at - ban.since:.3f} s after its user lost the space"
 
 
 def _late_links(evidence: Evidence, ban: Ban) -> Iterator[str]:
@@ -83,6 +93,15 @@ def _reads(evidence: Evidence, ban: Ban) -> Iterator[str]:
         is_theirs = evidence.history.users[read.device] == ban.user and evidence.spaces.get(read.key) == ban.space_id
         if is_late and is_theirs and read.version is not None:
             yield f"{read.device} read version {read.version} of {read.key} after its user lost the space"
+
+
+def _answers(evidence: Evidence, ban: Ban) -> Iterator[str]:
+    """To who has no role, nothing in the space exists: the answer is that for what never was (docs/rest.md)."""
+    for pried in evidence.history.of(Pried):
+        space_id = evidence.spaces.get(pried.key) if pried.key is not None else pried.space_id
+        is_theirs = (pried.user, space_id) == (ban.user, ban.space_id)
+        if is_theirs and ban.covers(pried.asked_at) and ban.covers(pried.at) and pried.told != pried.refusal:
+            yield f"user {pried.user} asked {pried.what} of a space they may not read, and was told {pried.told}"
 
 
 def _writes(evidence: Evidence, ban: Ban) -> Iterator[str]:

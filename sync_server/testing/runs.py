@@ -28,7 +28,7 @@ LONGEST_S = 20_000.0
 """Virtual seconds after which a run counts as one that never ends."""
 MENDED = "P9: a client found that its rows are wrong:"
 PATIENCE_S = 30.0
-"""Real seconds after which a run is broken off."""
+"""Real seconds after which a step that does not end is broken off, at most."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  a file system in memory, where there is one
 
 

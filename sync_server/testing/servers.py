@@ -194,13 +194,15 @@ class SimulatedServer:
         self._is_leaving = True
         node.kill()
 
-    async def trim(self) -> None:
-        """Forget the whole log, as if it were old."""
-        services = self.services
+    async def trim(self) -> int | None:
+        """Forget the whole log, as if it were old; up to where, unless it was killed meanwhile."""
+        services, node = self.services, self.node
         trimmer = Trimmer(services.feed, services.committer, retention_days=1, verdict_retention_days=90, interval_s=60)
-        if self.node is not None:
-            with contextlib.suppress(CommandError):  # the disk may be full
-                await self.node.result(trimmer.trim(Millis(self.clock.now_ms() + 2 * DAY_MS)))
+        if node is None:
+            return None
+        with contextlib.suppress(CommandError):  # the disk may be full
+            await node.result(trimmer.trim(Millis(self.clock.now_ms() + 2 * DAY_MS)))
+        return services.feed.head.floor_seq if not node.is_dead else None
 
     def back_up(self) -> Path:
         """A copy of the database as it is at this moment."""

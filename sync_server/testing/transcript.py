@@ -2,7 +2,20 @@
 
 from collections.abc import Iterator
 
-from sync_server.testing.history import Event, Got, Granted, Happened, Json, Opened, Read, Restored, Sent, Wrote
+from sync_server.testing.history import (
+    Event,
+    Got,
+    Granted,
+    Happened,
+    Json,
+    Opened,
+    Pried,
+    Read,
+    Restored,
+    Sent,
+    Trimmed,
+    Wrote,
+)
 from sync_server.testing.runs import Run
 
 QUIET = {"ping", "pong", "handshake", "auth"}
@@ -32,12 +45,22 @@ def _lines(event: Event) -> Iterator[str]:
             yield from (f"{device} hears {text}" for text in _told(message))
         case Read(_, _, device, key, version):
             yield f"{device} reads {key.entity_id[-6:]} over HTTP: version {version}"
+        case Pried(_, _, user, what, told=(status, _)):
+            yield f"user {user} asks {what}: {status}"
         case Granted(_, _, user, _, role, is_sure):
             yield f"user {user} is {'' if is_sure else 'perhaps '}{role or 'no member any more'} of the shared space"
-        case Restored(_, backup_at):
-            yield f"the server goes on from its backup of {backup_at:.3f} s"
-        case Happened(_, who, what):
-            yield f"{who} {what}"
+        case Trimmed() | Restored() | Happened():
+            yield _fault(event)
+
+
+def _fault(event: Trimmed | Restored | Happened) -> str:
+    match event:
+        case Trimmed():
+            return f"the server has forgotten its log up to seq {event.floor}"
+        case Restored():
+            return f"the server goes on from its backup of {event.backup_at:.3f} s"
+        case Happened():
+            return f"{event.who} {event.what}"
 
 
 def _told(message: Json) -> Iterator[str]:

@@ -1,13 +1,15 @@
 """One simulated world: a server, devices, their lines and what people know; a plan is played in it."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import httpx2 as httpx
@@ -15,10 +17,21 @@ from sync_client.values import Entity, Key
 
 from schema.registry import Registry
 from sync_server.config import Settings
-from sync_server.cursor import parse_cursor
+from sync_server.cursor import Cursor, parse_cursor
 from sync_server.testing.devices import Device
-from sync_server.testing.evidence import mentioned
-from sync_server.testing.history import Granted, Happened, History, Json, Restored, State, Truth, Version, Wrote
+from sync_server.testing.evidence import BUFFER_BYTES, mentioned
+from sync_server.testing.history import (
+    Granted,
+    Happened,
+    History,
+    Json,
+    Restored,
+    State,
+    Trimmed,
+    Truth,
+    Version,
+    Wrote,
+)
 from sync_server.testing.loop import Node
 from sync_server.testing.network import Line, Transport
 from sync_server.testing.plain import PlainDevice
@@ -29,14 +42,25 @@ SETTLE_S = 900.0
 """How long everything may take to come to rest once nothing is wrong any more."""
 NOTICED_S = 150.0
 """By when everybody has noticed that a connection of before is dead."""
-LISTED_S = 40.0
-"""By when a device that hears of changes over HTTP has listed the conflicts again."""
 REST_S = 5.0
-"""By when any other device that has come to rest has compared its rows with the server's."""
+"""By when a device that has come to rest has compared its rows with the server's."""
+LISTED_S = 40.0
+"""By when a device that hears of changes over HTTP has listed the conflicts again: it does so every 30 s."""
 PAGE = 1_000
 API = "http://sync.test/api/sync"
 ANSWER_S = 5.0
 OWNER = "1"
+
+
+class Backup(NamedTuple):
+    """
+    Attributes:
+        head: a position that its log surely has.
+    """
+
+    at: float
+    head: int
+    path: Path
 
 
 class World:
@@ -55,7 +79,7 @@ class World:
         self.shared = ""
         self.memory: dict[str, list[Entity]] = {}
         self.ledger: dict[Any, Any] = {}
-        self.backup: tuple[float, Path] | None = None
+        self.backup: Backup | None = None
         settings = _settings().model_copy(update={"data_dir": directory, "feed_cache_changes": plan.recent})
         self.server = server_type(directory, registry, settings, self.chance("server"))
         self.devices = {one.name: self._device(index, one.name, directory) for index, one in enumerate(plan.devices)}
@@ -132,30 +156,33 @@ class World:
 
     async def settle(self) -> None:
         """Until every device says that everything is up and everything is here."""
-        await asyncio.sleep(self._rest_s())
+        await asyncio.sleep(NOTICED_S if any(line.was_cut_silently for line in self.server.lines) else REST_S)
+        for plain in self.plain.values():
+            await plain.settled(SETTLE_S)
+        await self._all_settled()
         if self.history.is_corrupted:  # rows are compared when a device has caught up and nothing happens
             for device in self.devices.values():
                 device.line.cut()
             await asyncio.sleep(NOTICED_S)
-        for plain in self.plain.values():
-            await plain.settled(SETTLE_S)
-        await asyncio.gather(*(self._settled(device) for device in self.devices.values()))  # what others sent last
-
-    def _rest_s(self) -> float:
-        if any(line.was_cut_silently for line in self.server.lines):
-            return NOTICED_S
-        return LISTED_S if self.history.http_devices else REST_S
+            await self._all_settled()
+        elif self.history.http_devices:  # the last thing that anybody sent may have opened a conflict
+            await asyncio.sleep(LISTED_S)
+            await self._all_settled()
 
     async def close(self) -> None:
         """Write down what everybody has in the end."""
-        keys = mentioned(self.history)
-        asked: set[Key] = set()
-        for user in self.users:  # the owner first: what they may read is asked once
-            truth = self.history.truths[user] = await self._truth(user, keys, asked)
-            keys |= set(truth.rows)
-            asked |= {version.key for version in truth.versions}
+        rows = {user: await self._rows(user) for user in self.users}
+        versions = await self._versions(rows.values())
+        for user in self.users:
+            spaces = frozenset(space["space_id"] for space in (await self.ask("GET", "/spaces", user=user))["spaces"])
+            self.history.truths[user] = Truth(spaces, rows[user], versions, tuple(await self._conflicts(user)))
+        self.history.epoch = (await self._head()).epoch
+        keys = mentioned(self.history).union(*rows.values())
         for device in self.devices.values():
             self.history.ends[device.name] = await device.end(keys)
+
+    async def _all_settled(self) -> None:
+        await asyncio.gather(*(self._settled(device) for device in self.devices.values()))
 
     async def _settled(self, device: Device) -> None:
         client = device.client
@@ -189,6 +216,12 @@ class World:
         response.raise_for_status()
         return response.json()["data"]
 
+    async def back_up(self) -> None:
+        head = 0
+        with contextlib.suppress(httpx.HTTPError):  # it may be down
+            head = (await self._head()).seq
+        self.backup = Backup(self.now, head, self.server.back_up())
+
     async def answer(
         self, method: str, path: str, *, user: str, line: Line | None = None,
         params: Mapping[str, Any] | None = None, json: Json | None = None,
@@ -208,13 +241,34 @@ class World:
 
     def restored(self) -> None:
         assert self.backup is not None  # the caller looked
-        made_at, path = self.backup
-        self.server.restore(path)
-        self.history.add(Restored(self.now, made_at))
+        self.server.restore(self.backup.path)
+        self.history.add(Restored(self.now, self.backup.at, self.backup.head))
 
-    # --- what the server tells in the end --------------------------------------------------------------------------
+    async def trim(self) -> None:
+        """Have the server forget its log; what it has of it is written down before, as far as nobody writes meanwhile.
 
-    async def _truth(self, user: str, keys: set[Key], asked: set[Key]) -> Truth:
+        Nothing is forgotten where it cannot be asked.
+        """
+        asked_at, life = self.now, self.server.lives
+        try:
+            head = (await self._head()).seq
+            rows = [await self._rows(user) for user in self.users]
+            versions = await self._versions(rows)
+        except httpx.HTTPError:
+            return
+        if self.server.is_up and self.server.lives == life:
+            floor = await self.server.trim()
+            known = tuple(version for version in versions if version.seq <= head)
+            self.history.add(Trimmed(asked_at, self.now, head, sys.maxsize if floor is None else floor, known))
+
+    # --- what the server tells -------------------------------------------------------------------------------------
+
+    async def _head(self) -> Cursor:
+        """Where its log ends."""
+        return parse_cursor((await self.ask("GET", f"/spaces/{self.shared}/checksum"))["cursor"])
+
+    async def _rows(self, user: str) -> dict[Key, State]:
+        """The snapshot that a new device of a user is told."""
         rows: dict[Key, State] = {}
         query: dict[str, Any] = {"limit": PAGE}
         while True:
@@ -226,21 +280,26 @@ class World:
                     rows[key] = State(update["space_id"], update["version"], _plain(update["data"]))
             query["cursor"] = page["cursor"]
             if not page["has_more"]:
-                break
-        self.history.epoch = parse_cursor(page["cursor"]).epoch
-        spaces = frozenset(space["space_id"] for space in (await self.ask("GET", "/spaces", user=user))["spaces"])
-        unknown = sorted({*keys, *rows} - asked)
-        versions = [version for key in unknown for version in await self._versions(user, key)]
-        conflicts = await self._conflicts(user)
-        return Truth(spaces, rows, tuple(versions), tuple(conflicts))
+                return rows
 
-    async def _versions(self, user: str, key: Key) -> list[Version]:
+    async def _versions(self, rows: Iterable[Iterable[Key]]) -> tuple[Version, ...]:
+        """The history of every entity that anybody has or has written to."""
+        keys = mentioned(self.history).union(*rows)
+        found: dict[Key, list[Version]] = {}
+        for user in self.users:  # the owner first: what they may read is asked once
+            asked = sorted(keys - found.keys())
+            histories = await asyncio.gather(*(self._history_of(user, key) for key in asked))
+            found |= {key: versions for key, versions in zip(asked, histories, strict=True) if versions}
+        return tuple(version for key in sorted(found) for version in found[key])
+
+    async def _history_of(self, user: str, key: Key) -> list[Version]:
+        path = f"/entities/{key.entity_type}/{key.entity_id}/history"
         try:
-            found = await self.ask(
-                "GET", f"/entities/{key.entity_type}/{key.entity_id}/history", user=user, params={"limit": 100}
-            )
-        except httpx.HTTPStatusError:
-            return []
+            found = await self.ask("GET", path, user=user, params={"limit": 100})
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == httpx.codes.NOT_FOUND:
+                return []
+            raise
         return [_version(key, told) for told in found["versions"]]
 
     async def _conflicts(self, user: str) -> Sequence[Json]:
@@ -275,7 +334,7 @@ class World:
 def _settings() -> Settings:
     return Settings(
         auth_secret=SECRET, operations_per_minute=10_000_000, requests_per_minute=10_000_000,
-        connects_per_minute=1_000_000, frames_burst=100_000, frames_per_second=10_000, send_buffer_bytes=65_536,
+        connects_per_minute=1_000_000, frames_burst=100_000, frames_per_second=10_000, send_buffer_bytes=BUFFER_BYTES,
     )  # fmt: skip
 
 

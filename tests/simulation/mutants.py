@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from sync_client import replica
 from sync_client.stores.memory import MemoryTables
 
 from sync_server import feed
 from sync_server.conflict import decide
 from sync_server.conflict.model import Outcome, Rule
 from sync_server.feed import Feed
+from sync_server.handlers import entities
 from sync_server.hub import Hub, _Round
 from sync_server.orders import Batch, Committed
 from sync_server.records import Update
@@ -43,6 +45,7 @@ class Mutant(NamedTuple):
     size: int = 14
 
 
+SEVERAL = (Choice("create", 1), Choice("several", 3))
 WRITES = (Choice("create", 3), Choice("update", 5), Choice("delete", 1))
 LATE_WRITES = (Choice("create", 2), Choice("update", 4), Choice("update_late", 8))
 
@@ -103,6 +106,19 @@ def skips_a_seq() -> Iterator[None]:
         await broadcast(hub, space_id, [update for update in updates if update.seq % 3])
 
     with patch.object(Hub, "_broadcast", some):
+        yield
+
+
+@contextmanager
+def tells_newest_states_alone() -> Iterator[None]:
+    """Of two changes of an entity in one round, everybody is told the second alone, and not who lags only."""
+    broadcast = Hub._broadcast
+
+    async def newest(hub: Hub, space_id: Any, updates: list[Update]) -> None:
+        last = {(update.entity_type, update.entity_id): update for update in updates}
+        await broadcast(hub, space_id, [update for update in updates if update in last.values()])
+
+    with patch.object(Hub, "_broadcast", newest):
         yield
 
 
@@ -281,6 +297,13 @@ def lets_viewers_write() -> Iterator[None]:
 
 
 @contextmanager
+def shows_entities_to_anybody() -> Iterator[None]:
+    """Who knows the id of an entity is told it over HTTP, whoever they are."""
+    with patch.object(entities, "role_in", lambda *_: Role.VIEWER):
+        yield
+
+
+@contextmanager
 def forgets_to_send_deletes() -> Iterator[None]:
     """A bug of the client: what its queue drops is never sent, and nobody is told."""
     enqueue = MemoryTables.enqueue
@@ -289,6 +312,19 @@ def forgets_to_send_deletes() -> Iterator[None]:
         enqueue(tables, [one for one in operations if one.operation_type != "delete"])
 
     with patch.object(MemoryTables, "enqueue", some):
+        yield
+
+
+@contextmanager
+def wipes_what_waits_at_a_reset() -> Iterator[None]:
+    """A bug of the client: rows that are told anew take with them what was never sent."""
+    mark = replica.mark
+
+    def wiping(tables: Any, space_id: str | None) -> None:
+        tables.dequeue([operation.operation_id for operation in tables.queue(after=0, limit=None)])
+        mark(tables, space_id)
+
+    with patch.object(replica, "mark", wiping):
         yield
 
 
@@ -303,6 +339,7 @@ MUTANTS = (
     Mutant("acknowledges before commit", acknowledges_before_commit, "P1", WRITES, KILLS),
     Mutant("publishes before commit", publishes_before_commit, "P6", WRITES, FULL_DISK),
     Mutant("skips a seq", skips_a_seq, "P4", WRITES, CUTS, size=30),
+    Mutant("tells newest states alone", tells_newest_states_alone, "P4", SEVERAL, CUTS),
     Mutant("drops on overflow", drops_on_overflow, "P9", BURSTS, SLOW),
     Mutant("forgets whose operation it is", forgets_whose_operation_it_is, "P2", WRITES, CUTS, plain=2),
     Mutant("goes by timestamps", goes_by_timestamps, "P9", BURSTS, OFFLINE, recent=0),
@@ -316,5 +353,7 @@ MUTANTS = (
     Mutant("writes over what nobody saw", writes_over_what_nobody_saw, "P8", LATE_WRITES, OFFLINE, size=24),
     Mutant("only says that it deletes", only_says_that_it_deletes, "P8", DELETES, CUTS),
     Mutant("lets viewers write", lets_viewers_write, "P10", WRITES, RIGHTS, size=24),
+    Mutant("shows entities to anybody", shows_entities_to_anybody, "P10", WRITES, RIGHTS),
+    Mutant("wipes what waits at a reset", wipes_what_waits_at_a_reset, "P8", WRITES, (*BACKUP, *OFFLINE), size=24),
     Mutant("forgets to send deletes", forgets_to_send_deletes, "P8", DELETES, CUTS),
 )

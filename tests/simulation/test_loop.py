@@ -1,6 +1,7 @@
 """Virtual time, and processes that are killed between two steps. Sleeps in here are virtual and take no time."""
 
 import asyncio
+import signal
 import time
 from collections.abc import Coroutine
 from random import Random
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sync_server.testing.loop import LONGEST_THREAD_S, Node, SimulatedLoop, StuckError
+from sync_server.testing.loop import LONGEST_THREAD_S, MOST_LOOKS, Node, SimulatedLoop, StuckError
 
 
 def run(work: Coroutine[Any, Any, Any], *, seed: int = 1) -> SimulatedLoop:
@@ -84,6 +85,22 @@ class TestTime:
 
         with pytest.raises(StuckError, match="circles"):
             run(circle())
+
+    def test_is_not_broken_off_while_its_steps_end(self) -> None:
+        """However long they take together, up to a bound: a machine may be busy."""
+
+        async def steps(count: int) -> None:
+            for _ in range(count):
+                signal.raise_signal(signal.SIGALRM)
+                await asyncio.sleep(1)
+
+        loop = SimulatedLoop(Random(1))
+        with loop.patience(10_000):
+            loop.run_until_complete(steps(MOST_LOOKS))
+        with pytest.raises(StuckError, match="does not end"), loop.patience(10_000):
+            loop.run_until_complete(steps(MOST_LOOKS + 1))
+        assert loop.is_stuck
+        loop.close()
 
     def test_is_broken_off_in_a_step_that_does_not_end(self) -> None:
         async def endless() -> None:

@@ -25,7 +25,7 @@ class TestEveryPromise:
             if play(load.plan(seed), SETTING).problems:
                 pytest.fail(report(seed, shortest(seed, load, SETTING)), pytrace=False)
 
-    @pytest.mark.parametrize("seed", [19, 75, 96, 152, 168, 187, 216, 219, 7675])
+    @pytest.mark.parametrize("seed", [19, 75, 96, 152, 168, 187, 216, 219, 7675, 972338733, 1338681308])
     def test_holds_in_runs_that_once_failed(self, seed: int) -> None:
         assert play(Load().plan(seed), SETTING).problems == []
 

@@ -400,20 +400,19 @@ class Machine:
     def _now_live(self, now: float) -> list[Effect]:
         self._ladder.worked(now)
         self.is_complete = self._is_proven = True
-        effects: list[Effect] = [Synced()]
         if self._uploads.is_plain:
-            return [Apply(partial(replica.complete, cursor=None)), *effects]
-        effects.append(ListConflicts())
+            return [Apply(partial(replica.complete, cursor=None)), Synced()]
         self._list_at = now + LISTING_S if self._heartbeat_s is None else None
-        return effects
+        return [Synced(), ListConflicts()]
 
     def _check(self, frame: CaughtUp, now: float) -> list[Effect]:
         """All rows are here: they are compared with the server's, at once after a first sync or a reset."""
-        is_due, self._check_is_due = self._check_is_due and not self._uploads.is_plain, False
+        is_due = self._check_is_due and not self._uploads.is_plain
+        self._check_is_due = is_due and frame.receipts == ()  # it could tell none now: rows may be on their way
         if self._profile.entity_types is not None:
             return []
         self._receipts.told(frame.receipts or (), now, is_urgent=is_due)
-        return [Check()] if is_due and not frame.receipts else []
+        return [Check()] if is_due and frame.receipts is None else []
 
     def _changes(self, frame: Changes, now: float) -> list[Effect]:
         self.rows_told += len(frame.updates)
@@ -421,7 +420,8 @@ class Machine:
         updates, is_plain = self._uploads.told(frame.updates), self._uploads.is_plain
         self._receipts.changed(updates, now)
         step = partial(replica.take, updates=updates, cursor=frame.cursor, is_plain=is_plain)
-        return [Apply(step), *self._synced()]
+        is_less = any(update.is_revoked for update in updates)  # nobody tells that conflicts went with their space
+        return [Apply(step), *self._synced(), *([ListConflicts()] if is_less and self.state is State.LIVE else [])]
 
     # --- losing it -------------------------------------------------------------------------------------------------
 

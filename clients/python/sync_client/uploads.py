@@ -9,7 +9,7 @@ from sync_client.batches import Batch, Picker, wire_form
 from sync_client.events import Apply, AskToken, Effect, Load, Loaded, Send
 from sync_client.frames import Failure, Limits, Message, Result, Results, Update
 from sync_client.pauses import pause
-from sync_client.values import Json, Operation, OperationType, Problem
+from sync_client.values import Json, Key, Operation, OperationType, Problem
 from sync_client.wire import RETRYABLE
 
 PROTOCOL_VERSION = "1.0.0"
@@ -72,6 +72,8 @@ class Uploads:
         self.is_plain = is_plain
         self._asks_for_more = is_plain
         self._request: _Request | None = None
+        self._lost: set[Key] = set()
+        """What was taken away while the request was under way: its reply may be of before, and come later."""
         self._picker: Picker | None = None
         self._look_at = 0
         self._ahead: Loaded | None = None
@@ -146,6 +148,8 @@ class Uploads:
 
     def told(self, updates: list[Update]) -> list[Update]:
         """Updates as they count: a plain server tells a `create` again, which begins no deleted entity anew."""
+        if self._request is not None:
+            self._lost.update(update.row.key for update in updates if update.is_revoked)
         return [update._replace(begins=False) for update in updates] if self.is_plain else updates
 
     # --- replies ---------------------------------------------------------------------------------------------------
@@ -156,7 +160,8 @@ class Uploads:
             reply = reply._replace(updates=self.told(reply.updates))
             self.synced_at = reply.synced_at or self.synced_at
         else:
-            reply = reply._replace(updates=[], resets=[])  # the subscription tells them
+            found = [one._replace(has_data=one.has_data and one.key not in self._lost) for one in reply.results]
+            reply = reply._replace(results=found, updates=[], resets=[])  # the subscription tells what others did
         at = self._now_text()
         settle = Apply(partial(replica.settle, reply=reply, is_plain=self.is_plain, at=at))
         self._asks_for_more = self.is_plain and reply.has_more
@@ -253,6 +258,7 @@ class Uploads:
             if operation.acknowledged is not None
         }
         end = operations[-1].position if operations else 0
+        self._lost = set()
         self._request = _Request(message_id, end, sent, reads, is_atomic, now + REPLY_S)
         state: Json = {"client_id": self._client_id, "pending_operations": len(sent)}
         data: Json = {

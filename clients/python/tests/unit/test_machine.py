@@ -34,13 +34,14 @@ from sync_client.frames import (
     Limits,
     Ping,
     Reset,
+    Update,
 )
 from sync_client.ladder import TRIES, LinkKind
 from sync_client.machine import GOOD_AFTER_S, GREETING_S, HEARTBEAT_S
 from sync_client.states import State
 from sync_client.values import Problem
 
-from clients.python.tests.builders import applied, create, refused, reply, told
+from clients.python.tests.builders import applied, create, refused, reply, told, tombstone
 from clients.python.tests.shell import BUSY, PLAIN, WELCOME, WRONG, Shell, kinds
 
 
@@ -64,6 +65,15 @@ class TestConnecting:
         shell = Shell(Resume(cursor="c0", is_complete=True)).connect()
         shell.hear(CaughtUp("c1"))
         assert ListConflicts in kinds(shell.hear(CaughtUp("c2")))
+
+    def test_lists_the_conflicts_again_when_a_space_is_lost(self) -> None:
+        """Nobody tells that they went with it, and what others wrote is in them."""
+        shell = Shell(Resume(cursor="c0", is_complete=True)).connect()
+        gone = Changes((Update(tombstone("n"), is_revoked=True, seq=5),), "c1")
+        assert ListConflicts not in kinds(shell.hear(gone)), "they are listed once all is here"
+        assert ListConflicts in kinds(shell.hear(CaughtUp("c2")))
+        assert ListConflicts in kinds(shell.hear(gone))
+        assert ListConflicts not in kinds(shell.hear(Changes((Update(tombstone("n"), seq=6),), "c3")))
 
     def test_without_a_cursor_asks_for_everything(self) -> None:
         shell = Shell(entity_types=("note",), spaces=("u-1",))

@@ -170,6 +170,22 @@ class TestTheMachine:
         shell = Shell().connect()
         assert checks(shell.hear(CaughtUp("c1"))) == [Check(None)]
 
+    def test_waits_for_one_from_a_server_that_can_tell_none_at_that_moment(self) -> None:
+        """A change came between the last page and `caught_up`; asked at once, the server knew more than it had told."""
+        shell = Shell().connect()
+        assert checks(shell.hear(CaughtUp("c1", ()))) == []
+        shell.write(create("o1", title="x"))
+        shell.answer(applied(create("o1"), 1, {"title": "x"}), receipts=(receipt(6),))
+        now = shell.now
+        assert checks(shell.wait()) == [Check((receipt(6),))]
+        assert shell.now == now, "all rows came anew"
+        shell.tell(Lost("gone"))
+        shell.connect()
+        shell.hear(CaughtUp("c2", (receipt(7),)))
+        now = shell.now
+        assert checks(shell.wait()) == [Check((receipt(7),))]
+        assert shell.now == now, "the first sync was never compared as a whole"
+
     def test_compares_what_an_acknowledgement_says(self) -> None:
         shell = self.come_back()
         shell.write(create("o1", title="x"))

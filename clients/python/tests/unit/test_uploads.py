@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 from sync_client.events import AskToken, Lost, Resume
-from sync_client.frames import Failure, Limits
+from sync_client.frames import Changes, Failure, Limits, Update
+from sync_client.ladder import LinkKind
 from sync_client.values import Operation, Problem
 
-from clients.python.tests.builders import applied, create, key, refused, reply, told
+from clients.python.tests.builders import applied, create, key, refused, reply, told, tombstone
 from clients.python.tests.shell import PLAIN, WELCOME, WRONG, Shell, kinds
 
 DOWN = Problem(error="the database is away", error_code="SYNC_ERROR")
@@ -44,6 +45,43 @@ def acknowledged(shell: Shell, operation_id: str = "o1", entity_id: str = "a") -
     shell.answer(applied(create(operation_id, entity_id), 1, None, has_data=False))
     (read_id,) = shell.asked
     return read_id
+
+
+class TestAReplyThatTheFeedOvertook:
+    """Over HTTP a space was revoked, and then came what had been done in it before: the row stayed for ever."""
+
+    def overtaken(self) -> Shell:
+        shell = Shell(links=(LinkKind.POLL,)).live()
+        shell.write(create("o1", "a", title="mine"), create("o2", "b", title="mine"))
+        shell.hear(Changes([Update(tombstone("a", 0), is_revoked=True, seq=5)], "c2"))
+        shell.answer(*(applied(create(f"o{n}", one), 1, {"title": "mine"}) for n, one in ((1, "a"), (2, "b"))))
+        return shell
+
+    def test_brings_no_row_back(self) -> None:
+        shell = self.overtaken()
+        assert shell.tables.rows([key("a")]) == {}
+        assert shell.tables.rows([key("b")]).keys() == {key("b")}
+
+    def test_is_followed_by_a_look_at_what_there_is_now(self) -> None:
+        shell = self.overtaken()
+        (read_id,) = shell.asked
+        shell.answer(refused(create(read_id), "NOT_FOUND"))
+        assert shell.waiting == []
+        assert shell.tables.drafts([key("a")]) == {}
+
+    def test_is_taken_where_the_space_was_given_back(self) -> None:
+        shell = self.overtaken()
+        (read_id,) = shell.asked
+        shell.hear(Changes([told("a", 2, title="theirs")], "c3"))
+        shell.answer(applied(create(read_id), 2, {"title": "theirs"}))
+        assert shell.tables.rows([key("a")])[key("a")].version == 2
+
+    def test_counts_for_one_request_alone(self) -> None:
+        shell = self.overtaken()
+        shell.answer(refused(create(shell.asked[0]), "NOT_FOUND"))
+        shell.write(create("o3", "a", title="again"))
+        shell.answer(applied(create("o3", "a"), 1, {"title": "again"}))
+        assert shell.tables.rows([key("a")]).keys() == {key("a")}
 
 
 class TestARequestThatFailsAgainAndAgain:
