@@ -102,6 +102,7 @@ changes = Table(
     Column("modified_by", String, nullable=False),
     Column("client_id", String, nullable=False),
     Column("operation_id", String, nullable=False),
+    Column("after_version", BigInteger),
     Column("previous_seq", BigInteger, nullable=False, server_default="0"),
     Index("changes_by_space", "space_id", "seq"),
 )

@@ -270,9 +270,16 @@ class Feed:
         readable = [space_id for space_id, place in found.items() if place is not None and place.role is not None]
         return self._receipts.at(self.head.head_seq, readable, head_seq=self.head.head_seq)
 
-    def forget_receipt(self, space_id: SpaceId) -> None:
-        """Let the next one who is to be told it have it read."""
-        self._receipts.forget(space_id)
+    def check_receipt(self, stored: Receipt, *, is_sound: bool) -> None:
+        """Forget what memory knows of the space if it is wrong: the next one who is to be told it has it read."""
+        known = self._receipts.known(stored.space_id)
+        if not is_sound or (known is not None and known.seq == stored.seq and known != stored):
+            self._receipts.forget(stored.space_id)
+
+    def live_count(self, user_id: UserId, space_id: SpaceId) -> int:
+        """About how many live entities there are in the space; 0 also where the user does not read it."""
+        places, known = self.memberships.cached(user_id), self._receipts.known(space_id)
+        return known.live_count if known is not None and places is not None and places.is_read(space_id) else 0
 
     async def cursor_before(self, moment: Millis, *, margin_ms: int = 300_000) -> Cursor:
         """A position that is surely before everything committed after `moment`, some minutes early."""

@@ -59,7 +59,7 @@ class Hub:
         self._followers: dict[SpaceId, dict[Subscriber, None]] = {}
         self._rounds: deque[_Round] = deque()
         self._published = asyncio.Event()
-        self._waiters: dict[asyncio.Future[None], frozenset[SpaceId]] = {}
+        self._waiters: dict[asyncio.Future[None], frozenset[SpaceId] | None] = {}
         self._flushed = feed.head.head_seq
         self._arrived: Callable[[Subscriber], None] = _unobserved
         self._left: Callable[[Subscriber, SpaceId], None] = _unobserved
@@ -119,6 +119,11 @@ class Hub:
     def followers(self, space_id: SpaceId) -> list[Subscriber]:
         return list(self._followers.get(space_id, ()))
 
+    def may_read(self, subscriber: Subscriber, space_id: SpaceId) -> bool:
+        """Whether its user may, as far as is known at this moment."""
+        places = self._feed.memberships.cached(subscriber.viewer.user_id)
+        return places is not None and places.is_read(space_id)
+
     def position_of(self, subscriber: Subscriber) -> Seq:
         """Up to which position everything that the subscriber follows has been written to its socket."""
         return max(subscriber.position, self._flushed) if subscriber.is_live else subscriber.position
@@ -163,14 +168,15 @@ class Hub:
             self._rights_changed(UserId(update.entity_id), update)
         self._rounds.append(_Round(updates, committed.conflicts, committed.settled))
         if not is_next:
-            _log.debug("changes_missed", first_seq=updates[0].seq)
+            _log.info("changes_missed", first_seq=updates[0].seq)
             for subscriber in self._subscribers.values():
                 subscriber.has_missed_conflicts = True
-            self._leave_to_pumps(updates[-1].seq)
+                if subscriber.is_live:  # wherever it stands: a right of its user may have changed in the hole
+                    self._refeed(subscriber, newest_only=False)
         self._published.set()
         touched = {update.space_id for update in updates}
         for waiter, spaces in self._waiters.items():
-            if not waiter.done() and (moved or not is_next or not touched.isdisjoint(spaces)):
+            if not waiter.done() and (spaces is None or moved or not is_next or not touched.isdisjoint(spaces)):
                 waiter.set_result(None)
 
     async def wait_for_change(self, spaces: frozenset[SpaceId], *, timeout_s: float, end: asyncio.Future[Any]) -> None:
@@ -181,6 +187,16 @@ class Hub:
             await asyncio.wait({waiter, end}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             del self._waiters[waiter]
+
+    async def _published_up_to(self, seq: Seq) -> None:
+        """Wait until what was read in the log is published as well."""
+        while self._feed.head.head_seq < seq:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters[waiter] = None
+            try:
+                await waiter
+            finally:
+                del self._waiters[waiter]
 
     async def run(self) -> None:
         """Deliver rounds in order, for ever: the one flusher of this process."""
@@ -340,6 +356,8 @@ class Hub:
             announce = announce or bool(page.resets)  # who drops rows is told when those in their place are all here
             cursor = page.cursor
             newest_only = newest_only and page.has_more
+            if not page.has_more:
+                await self._published_up_to(cursor.seq)
 
     def _go_live(self, subscriber: Subscriber, cursor: Cursor, *, announce: bool) -> bool:
         """Write what memory holds after the cursor and go live, in one step; False where memory does not hold it."""

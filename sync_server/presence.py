@@ -70,5 +70,9 @@ class Presence:
         }
         encoded: dict[Codec, Frames] = {}
         for subscriber in self._hub.followers(space_id):
-            if subscriber is not source:
+            if subscriber is source:
+                continue
+            if self._hub.may_read(subscriber, space_id):
                 write_once(subscriber, message, encoded)
+            else:
+                subscriber.met.discard(space_id)  # it is introduced once it is known that it may

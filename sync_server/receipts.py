@@ -41,6 +41,7 @@ class Receipts:
         self._capacity = capacity
         self._whole_since = head_seq
         self._known: dict[SpaceId, Receipt] = {}
+        self._forgets = 0
 
     def begin(self, seq: Seq) -> None:
         """Forget everything: changes up to this position were missed."""
@@ -51,8 +52,13 @@ class Receipts:
         """Take in what was published."""
         self._keep(receipts)
 
+    def known(self, space_id: SpaceId) -> Receipt | None:
+        return self._known.get(space_id)
+
     def forget(self, space_id: SpaceId) -> None:
+        """Nor is anything taken in of reads that are under way: they may say the same."""
         self._known.pop(space_id, None)
+        self._forgets += 1
 
     async def load(self, space_ids: Iterable[SpaceId]) -> None:
         """Read what is not known of these spaces, as many as may be told at once.
@@ -63,8 +69,9 @@ class Receipts:
         missing = [space_id for space_id in _told(space_ids) if space_id not in self._known]
         if not missing:
             return
+        before = self._forgets
         stored = await self._load(missing)
-        if stored.head_seq >= self._whole_since:
+        if stored.head_seq >= self._whole_since and self._forgets == before:
             self._keep(stored.receipts.values())
 
     def at(self, seq: Seq, space_ids: Iterable[SpaceId], *, head_seq: Seq) -> list[Receipt]:

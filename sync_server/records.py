@@ -29,11 +29,6 @@ VERSION_STRIDE = 1_000_000
 """Versions of one epoch and of the next are whole strides apart, so that none of them has two meanings."""
 
 
-def begins_epoch(version: int) -> bool:
-    """Whether the version before it need not be the number before it."""
-    return version > 1 and version % VERSION_STRIDE == 1
-
-
 class EntityKey(NamedTuple):
     entity_type: EntityType
     entity_id: EntityId
@@ -82,6 +77,8 @@ class Change(NamedTuple):
     modified_by: UserId
     client_id: ClientId
     operation_id: OperationId
+    after_version: int | None
+    """The version before it, 0 for the first; None in old rows: `version - 1`."""
     previous_seq: Seq
     """The change before of the same entity, 0 for its first."""
 
@@ -94,10 +91,12 @@ class Step(NamedTuple):
     """A row of the log without its data: which fields it changed, by which operation of whom.
 
     Attributes:
+        after: the version before it.
         submitted: the fields that it sent otherwise than they were stored.
     """
 
     version: int
+    after: int
     seq: Seq
     operation_type: OperationType
     fields: tuple[str, ...]

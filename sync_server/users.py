@@ -77,7 +77,7 @@ def save_member(
     data = dump({"role": role} if role is not None else {})
     change = Change(
         seq, space_id, EntityType(MEMBER), EntityId(user_id), 1, kind, data, "{}", None, "membership", now, now, by,
-        ClientId(""), OperationId(""), Seq(0),
+        ClientId(""), OperationId(""), None, Seq(0),
     )  # fmt: skip
     writer.save_changes([change])
     return update_of(change)

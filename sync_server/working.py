@@ -175,11 +175,11 @@ class Working:
         previous: Mapping[str, Sequence[Any]] = dict.fromkeys(data, ())
         if before is None:
             kind = _CREATE
-            version, created_at, created_seq, seq = 0, self.now, _UNNUMBERED, _UNNUMBERED
+            on, created_at, created_seq, seq = 0, self.now, _UNNUMBERED, _UNNUMBERED
         else:
             kind, previous = _kind(before, deleted=deleted), _previous(before.data, data)
-            version, created_at, created_seq, seq = before.version, before.created_at, before.created_seq, before.seq
-        version = max(version, self._version_floor) + 1
+            on, created_at, created_seq, seq = before.version, before.created_at, before.created_seq, before.seq
+        version = max(on, self._version_floor) + 1
         after = Entity(
             key.entity_type, key.entity_id, attempt.space_id, version, data, deleted, created_at, self.now,
             attempt.user_id, created_seq, seq,
@@ -190,12 +190,12 @@ class Working:
         change = [
             _UNNUMBERED, attempt.space_id, key.entity_type, key.entity_id, version, str(kind), text, dump(previous),
             submitted, str(outcome.rule), attempt.timestamp, self.now, attempt.user_id, attempt.client_id,
-            attempt.operation_id, seq,
+            attempt.operation_id, on, seq,
         ]  # fmt: skip
         self.changes.append(change)
         revision = Revision(
             version, kind, data, previous, outcome.submitted, attempt.timestamp, self.now, attempt.user_id,
-            attempt.client_id, outcome.rule, is_first=before is None,
+            attempt.client_id, outcome.rule, after=on,
         )  # fmt: skip
         self.revisions.setdefault(key, []).append(revision)
         self._texts[key] = text

@@ -252,7 +252,7 @@ class Replica:
         if update.get("reason") == "revoked":
             self.rows.pop(key, None)
         else:
-            if update["operation_type"] == "create" and update["version"] == 1 and self._is_gone(key):
+            if update["operation_type"] == "create" and update["version"] % 1_000_000 == 1 and self._is_gone(key):
                 del self.rows[key]
             self._put(key, update["space_id"], update["version"], update["data"])
 

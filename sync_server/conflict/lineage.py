@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from sync_server.conflict.model import Attempt, Revision, Rule
 from sync_server.conflict.stamps import Stamp, revision_stamp
 from sync_server.conflict.values import ABSENT, unwrapped
-from sync_server.records import Entity, begins_epoch
+from sync_server.records import Entity
 from sync_server.types import ClientId, OperationType
 
 R = TypeVar("R", bound="Ruled")
@@ -91,7 +91,7 @@ def lineage(attempt: Attempt, entity: Entity, history: Sequence[Revision]) -> Li
     is_create = attempt.operation_type is OperationType.CREATE
     base_version = 0 if is_create or attempt.before_version is None else attempt.before_version
     later = [revision for revision in history if revision.version > base_version]
-    is_complete = _is_chain(history, base_version, entity.version)
+    is_complete = _is_chain(later, base_version, entity.version)
     own, rivals = told_apart(later, partial(_is_own, attempt))
     return Lineage(
         entity,
@@ -102,20 +102,13 @@ def lineage(attempt: Attempt, entity: Entity, history: Sequence[Revision]) -> Li
     )
 
 
-def _is_chain(history: Sequence[Revision], base_version: int, version: int) -> bool:
-    """Whether every revision after the base is there, each on the one before.
-
-    The first one that an entity gets in a new epoch has a far higher number. It may be on a base that is there, and not
-    on one of a history that was lost with what was written after a backup.
-    """
-    known = {revision.version for revision in history}
+def _is_chain(later: Sequence[Revision], base_version: int, version: int) -> bool:
+    """Whether every revision after the base is there, each on the one before. A base that a backup lost has none."""
     at = base_version
-    for revision in history:
-        if revision.version > base_version:
-            is_known = at in known or (at == 0 and revision.is_first)
-            if revision.version != at + 1 and not (is_known and begins_epoch(revision.version)):
-                return False
-            at = revision.version
+    for revision in later:
+        if revision.after != at:
+            return False
+        at = revision.version
     return at == version
 
 

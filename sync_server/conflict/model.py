@@ -83,8 +83,8 @@ class Revision(NamedTuple):
     user_id: UserId
     client_id: ClientId
     rule: Rule
-    is_first: bool = False
-    """The entity was not there before."""
+    after: int
+    """The version before it, 0 for the first. It need not be one less: versions leap where an epoch begins."""
 
 
 class Claim(NamedTuple):

@@ -6,7 +6,7 @@ import orjson
 
 from sync_server.explanations.entities import Facts
 from sync_server.explanations.operations import Evidence, base_of, met_version
-from sync_server.records import Change, Conflict, Decision, EntityKey, Step, begins_epoch
+from sync_server.records import Change, Conflict, Decision, EntityKey, Step
 from sync_server.stores.reader import Reader
 from sync_server.types import ClientId, OperationType, Seq, SpaceId, UserId, Verdict
 
@@ -30,7 +30,6 @@ def operation_evidence(reader: Reader, decision: Decision) -> Evidence:
             changed=orjson.loads(change.previous) if change.operation_type is not OperationType.DELETE else {},
             submitted=orjson.loads(change.submitted) if change.submitted is not None else {},
             stored=orjson.loads(change.data),
-            before=_before(reader, change),
         )
     elif stood is not None:
         evidence = evidence._replace(met=orjson.loads(stood.data))
@@ -58,13 +57,6 @@ def _conflicts(reader: Reader, decision: Decision) -> tuple[Conflict, ...]:
         return ()
     first = reader.conflicts((decision.conflict_id,)).get(decision.conflict_id)
     return tuple(reader.conflicts_of(first)) if first is not None else ()
-
-
-def _before(reader: Reader, change: Change) -> int | None:
-    if not begins_epoch(change.version):
-        return None
-    found = reader.changes_at((change.previous_seq,)).get(change.previous_seq)
-    return found.version if found is not None else None if change.previous_seq else 0
 
 
 def _stood(reader: Reader, decision: Decision, conflicts: Sequence[Conflict]) -> Change | None:
@@ -100,10 +92,9 @@ def _with_steps(reader: Reader, evidence: Evidence, seq: Seq | None) -> Evidence
     if seq is None or base is None or met is None or met <= base:
         return evidence
     steps = tuple(reader.steps(seq, above=base, limit=MAX_STEPS))
-    is_cut = len(steps) == MAX_STEPS and steps[-1].version > base + 1
+    is_cut = len(steps) == MAX_STEPS and steps[-1].after > base
     evidence = evidence._replace(steps=steps, is_cut=is_cut)
-    is_whole = bool(steps) and steps[-1].version == base + 1
-    return evidence._replace(bases=_bases(reader, steps)) if is_whole else evidence
+    return evidence._replace(bases=_bases(reader, steps)) if evidence.is_whole else evidence
 
 
 def _bases(reader: Reader, steps: Sequence[Step]) -> Mapping[str, Sequence[object]]:

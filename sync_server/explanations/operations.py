@@ -9,7 +9,7 @@ from sync_server.conflict.fields import CHOSEN
 from sync_server.conflict.lineage import told_apart
 from sync_server.conflict.model import Rule
 from sync_server.conflict.values import ABSENT, equal, unwrapped
-from sync_server.records import VERSION_STRIDE, Change, Conflict, Decision, Step, begins_epoch
+from sync_server.records import VERSION_STRIDE, Change, Conflict, Decision, Step
 from sync_server.types import ClientId, Json, OperationType, SpaceId, Strategy, StrategySource, UserId, Verdict
 
 MAX_SHOWN = 20
@@ -61,7 +61,6 @@ class Evidence(NamedTuple):
     Attributes:
         change: the row of the log that it made, while the log has it.
         met: the row of the log with the state that it met and left, where it made none.
-        before: the version before its own, where its own is the entity's first in an epoch and the log has both.
         steps: the changes above its base up to the state it met, newest first, as many as were looked at.
         is_cut: whether there are more of them than were looked at.
         bases: by field, what stood before the earliest of the steps that touched it; `[]` where it was absent.
@@ -74,13 +73,20 @@ class Evidence(NamedTuple):
     submitted: Json = {}
     stored: Json = {}
     met: Json | None = None
-    before: int | None = None
     steps: tuple[Step, ...] = ()
     is_cut: bool = False
     bases: Mapping[str, Sequence[object]] = {}
     conflicts: tuple[Conflict, ...] = ()
     space_id: SpaceId | None = None
     body: Json | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every version between the base and what the operation met was looked at."""
+        base, met = base_of(self), met_version(self)
+        if base is None or met is None:
+            return False
+        return (self.steps[0].version, self.steps[-1].after) == (met, base) if self.steps else met <= base
 
 
 class Explanation(NamedTuple):
@@ -129,7 +135,7 @@ def explain_operation(evidence: Evidence, *, may_read: bool = True) -> Explanati
     total = _count_since(evidence, base, met)
     since = evidence.steps[:MAX_SHOWN]
     trimmed = total - len(evidence.steps) if not evidence.is_cut else 0
-    hidden = not may_read and met is not None
+    hidden = not may_read and (met is not None or decision.seq is not None)
     was_asked = decision.verdict is not Verdict.REJECTED  # which keeps its request's for a retry alone
     return Explanation(
         decision,
@@ -163,7 +169,9 @@ def met_version(evidence: Evidence) -> int | None:
         return 0 if decision.operation_type is OperationType.CREATE else None
     if decision.seq is None:
         return decision.version
-    return evidence.before if begins_epoch(decision.version) else decision.version - 1
+    if evidence.change is not None and evidence.change.after_version is not None:
+        return evidence.change.after_version
+    return decision.version - 1 if decision.version % VERSION_STRIDE != 1 or decision.version == 1 else None
 
 
 def base_of(evidence: Evidence) -> int | None:
@@ -218,15 +226,9 @@ def _base(evidence: Evidence, name: str, conflict: Conflict | None) -> object:
         return conflict.base[name]
     if name in evidence.bases:
         return unwrapped(evidence.bases[name])
-    if evidence.is_cut or base_of(evidence) is None or not _is_whole(evidence):
+    if evidence.is_cut or base_of(evidence) is None or not evidence.is_whole:
         return ABSENT
     return _met(evidence, name)
-
-
-def _is_whole(evidence: Evidence) -> bool:
-    """Whether every version between the base and what the operation met was looked at."""
-    base, met = base_of(evidence), met_version(evidence)
-    return base is not None and met is not None and len(evidence.steps) == max(0, met - base)
 
 
 def _met(evidence: Evidence, name: str) -> object:
@@ -268,7 +270,7 @@ def _fate_of_what_stayed(evidence: Evidence, name: str, conflict: Conflict | Non
     if conflict is not None and conflict.rule in _OVER_FIELDS:
         return Fate.LOST
     has_own = any(s.sent(name) for s in set(evidence.steps).difference(_rivals(evidence)))
-    if has_own or not _is_whole(evidence):  # the base is what the client itself last sent of it
+    if has_own or not evidence.is_whole:  # the base is what the client itself last sent of it
         return Fate.UNKNOWN
     return Fate.UNCHANGED if equal(values.sent, values.base) else Fate.MERGED
 
@@ -281,10 +283,10 @@ def _fate_without_change(evidence: Evidence, name: str, conflict: Conflict | Non
         return Fate.LOST
     if decision.rule != Rule.FIELD_MERGE:
         # what was sent is not stored: it was there already, or it is what the client had when others wrote
-        is_open = base_of(evidence) is not None and not _is_whole(evidence)
+        is_open = base_of(evidence) is not None and not evidence.is_whole
         return Fate.UNKNOWN if is_open or any(s.sent(name) for s in evidence.steps) else Fate.EQUAL
     if rival is None:
-        return Fate.EQUAL if _is_whole(evidence) else Fate.UNKNOWN
+        return Fate.EQUAL if evidence.is_whole else Fate.UNKNOWN
     # what was sent is not stored: of several fields that others wrote, only one need have been merged
     met = [name for name in decision.sent or () if any(name in s.fields for s in _rivals(evidence))]
     return Fate.MERGED if len(met) == 1 else Fate.UNKNOWN

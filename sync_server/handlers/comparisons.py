@@ -1,20 +1,22 @@
 """How a replica finds the rows in which it differs from the server: by buckets, then by rows (promise P9)."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NotRequired
 
 import structlog
 
+from sync_server.errors import CommandError
 from sync_server.feed import Viewer, fitting
-from sync_server.fingerprints import BUCKETS, bucket_checksums, bucket_of, checksum_of
+from sync_server.fingerprints import BUCKETS, bucket_checksums, bucket_of, checksum_of, format_checksum
 from sync_server.handlers.access import read_as, role_in
 from sync_server.handlers.spaces import Checksum, checksum_at
 from sync_server.memberships import Places
 from sync_server.orders import Committed
 from sync_server.protocol.server_messages import OutId, UpdateItem
 from sync_server.protocol.validation import validation_error
-from sync_server.records import EntityKey
+from sync_server.records import EntityKey, Receipt
 from sync_server.services import Services
 from sync_server.stores.reader import Reader
 from sync_server.stores.writer import Writer
@@ -58,30 +60,34 @@ async def differing_buckets(
     """
     await _charge(services, user_id, space_id)
 
-    def query(reader: Reader, places: Places) -> tuple[Comparison, bool]:
+    def query(reader: Reader, places: Places) -> tuple[Comparison, Receipt, bool]:
         role_in(places, space_id)
         answer = _snapshot(reader, space_id)
         answer["differing"] = []
         stored = reader.receipts((space_id,))[space_id]
         if _xor(checksums) == stored.checksum:
-            return answer, True  # as good as compared: nothing is read
+            return answer, stored, True  # as good as compared: nothing is read
         rows = reader.live_versions(space_id)
         ours = bucket_checksums(rows)
         answer["differing"] = [number for number in range(BUCKETS) if ours[number] != checksums[number]]
-        return answer, (stored.checksum, stored.live_count) == (_xor(ours), len(rows))
+        answer["checksum"], answer["count"] = format_checksum(_xor(ours)), len(rows)
+        return answer, stored, (stored.checksum, stored.live_count) == (_xor(ours), len(rows))
 
-    answer, is_sound = await read_as(services, user_id, query)
+    answer, stored, is_sound = await read_as(services, user_id, query)
     if not is_sound:
         _log.error("checksum_differs", space_id=space_id, seq=answer["seq"])
-        await services.committer.perform(partial(_recount, space_id))
-    services.feed.forget_receipt(space_id)  # who asks was told something else: memory may be as wrong
+        with suppress(CommandError):  # what was read is right, also where nothing can be written
+            await services.committer.perform(partial(_recount, stored))
+    services.feed.check_receipt(stored, is_sound=is_sound)
     return answer
 
 
-def _recount(space_id: SpaceId, writer: Writer, _now: Millis) -> tuple[None, Committed]:
-    stored, rows = writer.receipts((space_id,))[space_id], writer.live_versions(space_id)
-    wrong = stored.checksum ^ checksum_of(rows)
-    writer.shift_receipts([(space_id, wrong, len(rows) - stored.live_count, stored.seq)])
+def _recount(wrong: Receipt, writer: Writer, _now: Millis) -> tuple[None, Committed]:
+    space_id = wrong.space_id
+    if writer.receipts((space_id,))[space_id] == wrong:  # else it has changed meanwhile; who asks next finds it
+        rows = writer.live_versions(space_id)
+        more = len(rows) - wrong.live_count
+        writer.shift_receipts([(space_id, wrong.checksum ^ checksum_of(rows), more, wrong.seq)])
     return None, Committed()
 
 
@@ -136,10 +142,9 @@ def versions_by_bucket(rows: Mapping[str, Sequence[tuple[str, str, int]]]) -> di
 async def _charge(services: Services, user_id: UserId, space_id: SpaceId) -> None:
     """Count the comparison as what it costs, beside the request that it is; half a minute's worth pays for any."""
     await services.feed.prepare_receipts(Viewer(user_id, ClientId(""), frozenset((space_id,))))
-    for receipt in services.feed.newest_receipts(user_id, (space_id,)):
-        if receipt.live_count >= ROWS_PER_UNIT:
-            units = min(receipt.live_count // ROWS_PER_UNIT, max(1, services.request_limit.per_minute // 2))
-            services.request_limit.spend(f"user:{user_id}", units)
+    units = services.feed.live_count(user_id, space_id) // ROWS_PER_UNIT
+    if units:
+        services.request_limit.spend(f"user:{user_id}", min(units, max(1, services.request_limit.per_minute // 2)))
 
 
 def _snapshot(reader: Reader, space_id: SpaceId) -> Comparison:

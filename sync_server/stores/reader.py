@@ -81,7 +81,7 @@ class Reader(LogReader):
             "WHERE e.entity_type = k.a AND e.entity_id = k.b UNION ALL SELECT c.previous_seq, chain.since "
             "FROM chain CROSS JOIN changes c WHERE c.seq = chain.seq AND c.version > chain.since) "
             "SELECT c.entity_type, c.entity_id, c.version, c.operation_type, c.data, c.previous, c.submitted, "
-            "c.timestamp, c.modified_at, c.modified_by, c.client_id, c.rule, c.previous_seq = 0 "
+            "c.timestamp, c.modified_at, c.modified_by, c.client_id, c.rule, coalesce(c.after_version, c.version - 1) "
             "FROM chain CROSS JOIN changes c WHERE c.seq = chain.seq AND c.version >= chain.since "
             "ORDER BY c.entity_type, c.entity_id, c.version",
             ((*key, version) for key, version in since.items()),
@@ -110,8 +110,10 @@ class Reader(LogReader):
         """The change at a position and the entity's before it, down to a version above this, newest first."""
         rows = self._rows(
             "WITH RECURSIVE chain(seq, place) AS (SELECT ?, 1 UNION ALL SELECT c.previous_seq, chain.place + 1 "
-            "FROM chain CROSS JOIN changes c WHERE c.seq = chain.seq AND c.version > ? + 1 AND chain.place < ?) "
-            "SELECT c.version, c.seq, c.operation_type, (SELECT json_group_array(p.key) FROM json_each(c.previous) p), "
+            "FROM chain CROSS JOIN changes c "
+            "WHERE c.seq = chain.seq AND coalesce(c.after_version, c.version - 1) > ? AND chain.place < ?) "
+            "SELECT c.version, coalesce(c.after_version, c.version - 1), c.seq, c.operation_type, "
+            "(SELECT json_group_array(p.key) FROM json_each(c.previous) p), "
             "c.rule, c.modified_at, c.modified_by, c.client_id, c.operation_id, "
             "(SELECT json_group_array(s.key) FROM json_each(c.submitted) s) FROM chain CROSS JOIN changes c "
             "WHERE c.seq = chain.seq AND c.version > ? ORDER BY c.version DESC",

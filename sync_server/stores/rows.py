@@ -72,13 +72,13 @@ def change_from(row: Row) -> Change:
 
 
 def step_from(row: Row) -> Step:
-    version, seq, operation_type, fields, *rest, submitted = row
-    step = Step(version, seq, OperationType(operation_type), tuple(orjson.loads(fields)), *rest)
+    version, after, seq, operation_type, fields, *rest, submitted = row
+    step = Step(version, after, seq, OperationType(operation_type), tuple(orjson.loads(fields)), *rest)
     return step._replace(submitted=tuple(orjson.loads(submitted)))
 
 
 def revision_from(row: Row) -> Revision:
-    version, operation_type, data, previous, submitted, timestamp, modified_at, user_id, client_id, rule, first = row
+    version, operation_type, data, previous, submitted, timestamp, modified_at, user_id, client_id, rule, after = row
     return Revision(
         version,
         OperationType(operation_type),
@@ -90,7 +90,7 @@ def revision_from(row: Row) -> Revision:
         user_id,
         client_id,
         Rule(rule),
-        is_first=bool(first),
+        after,
     )
 
 

@@ -71,7 +71,8 @@ class Writer(Reader):
         self._cursor.execute(
             "INSERT INTO log (log_id, epoch, head_seq, floor_seq, version_floor) VALUES (1, ?, 0, 0, 0) "
             "ON CONFLICT (log_id) DO UPDATE SET epoch = excluded.epoch, "
-            "version_floor = ((SELECT coalesce(max(version), 0) FROM entities) / ? + ?) * ?",
+            "version_floor = "
+            "(max(version_floor, (SELECT coalesce(max(version), 0) FROM entities)) / ? + ?) * ?",
             (epoch, VERSION_STRIDE, strides, VERSION_STRIDE),
         )
 

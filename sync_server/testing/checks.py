@@ -68,7 +68,9 @@ def unclear_verdicts(evidence: Evidence) -> Iterator[str]:
             yield f"{device} still has {len(end.pending)} operations without a verdict ({end.trouble})"
         ended = {one.operation_id for one in evidence.verdicts if one.device == device}
         ended |= {one.operation_id for one in end.pending} | {one.operation_id for one in end.quarantined}
-        for operation_id in evidence.operations[device].keys() - ended:
+        for operation_id, asked in evidence.operations[device].items():
+            if operation_id in ended or asked.operation["operation_type"] == "read":  # a question may go unanswered
+                continue
             yield f"{device} sent {operation_id}, never heard its verdict and has forgotten it"
 
 

@@ -35,7 +35,7 @@ def change(seq: int, entity_id: str, *, version: int = 1, **changes: Any) -> Cha
         "operation_type": OperationType.CREATE if version == 1 else OperationType.UPDATE,
         "data": dump({"title": f"{entity_id} v{version}"}), "previous": dump({"title": ["before"]}),
         "submitted": None, "rule": "created", "timestamp": 5, "modified_at": seq * 100, "modified_by": "1",
-        "client_id": "desktop", "operation_id": f"op_{seq}", "previous_seq": 0,
+        "client_id": "desktop", "operation_id": f"op_{seq}", "after_version": None, "previous_seq": 0,
     }  # fmt: skip
     return Change(**{**columns, **changes})
 

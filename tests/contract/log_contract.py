@@ -234,7 +234,7 @@ class LogContract:
             steps = writer.steps(4, above=0, limit=9)
             assert [(one.version, one.seq) for one in steps] == [(3, 4), (2, 3), (1, 1)]
             assert steps[0]._replace(modified_at=0, operation_id="") == Step(
-                3, 4, OperationType.UPDATE, ("title", "tags"), "created", 0, "1", "desktop", "", ("content",)
+                3, 2, 4, OperationType.UPDATE, ("title", "tags"), "created", 0, "1", "desktop", "", ("content",)
             )
             assert steps[2].submitted == ()
             assert [one.version for one in writer.steps(4, above=1, limit=9)] == [3, 2]

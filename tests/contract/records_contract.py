@@ -154,15 +154,14 @@ class RecordsContract:
 
     def test_reads_a_history_over_the_beginning_of_an_epoch(self, log: Store) -> None:
         with log.write() as writer:
-            commit(writer, *(change(0, "a", version=version) for version in (1, 2, 5_000_001, 5_000_002)))
+            steps = ((1, 0), (2, None), (5_000_001, 2), (5_000_002, 5_000_001))
+            commit(writer, *(change(0, "a", version=version, after_version=after) for version, after in steps))
         key = EntityKey(NOTE, "a")
         with log.read() as reader:
             pages = [reader.history(key, before_version=before, limit=2) for before in (None, 5_000_001, 3, 2)]
             found = reader.revisions({key: 2})[key]
         assert [[c.version for c in page] for page in pages] == [[5_000_002, 5_000_001], [2, 1], [2, 1], [1]]
-        assert [(revision.version, revision.is_first) for revision in found] == [
-            (2, False), (5_000_001, False), (5_000_002, False),
-        ]  # fmt: skip
+        assert [(one.version, one.after) for one in found] == [(2, 1), (5_000_001, 2), (5_000_002, 5_000_001)]
 
     def test_returns_changes_as_they_were_written(self, log: Store) -> None:
         written = change(1, "a", submitted=dump({"title": "sent"}))

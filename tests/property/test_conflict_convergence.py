@@ -41,7 +41,9 @@ class Replay:
         self.entity = Entity("card", "1", "s", 1, dict(START), False, 1_000, 1_000, "owner", 1, 1)
         previous = {name: [] for name in START}
         self.log = [
-            Revision(1, OperationType.CREATE, dict(START), previous, {}, 1_000, 1_000, "owner", "desk", Rule.CREATED)
+            Revision(
+                1, OperationType.CREATE, dict(START), previous, {}, 1_000, 1_000, "owner", "desk", Rule.CREATED, after=0
+            )
         ]
         self.records: list[str] = []
 
@@ -74,6 +76,7 @@ class Replay:
                 attempt.user_id,
                 attempt.client_id,
                 outcome.rule,
+                after=version - 1,
             )
         )
         self._record(after, previous, outcome.submitted)

@@ -83,6 +83,7 @@ def revisions(draw, kind: str, version: int) -> Revision:
         "anna",
         draw(CLIENTS),
         draw(st.sampled_from(Rule)),
+        after=version - 1,
     )
 
 
@@ -156,6 +157,7 @@ class TestDeciding:
             "bert",
             "desk",
             Rule.SAME_VERSION,
+            after=1,
         )
         outcome = decided(an_update(fields, 1), an_entity(before | fields, 2), rival)
         assert (outcome.verdict, outcome.data, outcome.disputes) == (Verdict.APPLIED, None, ())
@@ -176,7 +178,9 @@ def _after(before, first, second):
     """The data after two clients' edits of one version, and no dispute on the way."""
     touched = {n: [before[n]] for n in first if not equal(first[n], before[n])}
     data = before | first
-    rival = Revision(2, OperationType.UPDATE, data, touched, {}, 2_000, 2_000, "bert", "desk", Rule.SAME_VERSION)
+    rival = Revision(
+        2, OperationType.UPDATE, data, touched, {}, 2_000, 2_000, "bert", "desk", Rule.SAME_VERSION, after=1
+    )
     outcome = decided(an_update(second, 1), an_entity(data, 2), rival)
     assert outcome.disputes == ()
     return data if outcome.data is None else outcome.data

@@ -34,6 +34,8 @@ from sync_client.values import Conflict, Key, OperationType, Problem, Row, Side,
 RETRYABLE = frozenset({"SYNC_ERROR", "NETWORK_ERROR", "TIMEOUT", "RATE_LIMIT_EXCEEDED", "UNAUTHORIZED"})
 """Codes of what may succeed later, or with a newer token (protocol, section 9)."""
 
+VERSION_STRIDE = 1_000_000
+"""The first version of an entity is one more than a multiple of this."""
 LEAST_BYTES = 16_384
 """A limit below this would shut everything out: it is a mistake of the server."""
 LONGEST_WAIT_S = 3_600.0
@@ -237,7 +239,8 @@ def _row(codec: Codec, key: Key, space_id: str | None, item: told.UpdateData | t
     if not 0 <= item.version < 2**53:
         raise UnreadableFrameError("a version is out of range")
     row = Row(key, space_id, item.version, data, item.modified_at, _stored(item.modified_by))
-    return Update(row, item.operation_type == "create" and item.version == 1, item.reason == "revoked", seq)
+    begins = item.operation_type == "create" and item.version % VERSION_STRIDE == 1
+    return Update(row, begins, item.reason == "revoked", seq)
 
 
 def _result(codec: Codec, one: told.OperationResult) -> Result:

@@ -69,7 +69,9 @@ def a_delete(before: int | None = 3, spec: EntitySpec = CARD, **changes: Any) ->
 def a_revision(version: int, data: dict[str, Any], previous: dict[str, list[Any]], **changes: Any) -> Revision:
     """Of another client, at second `version`."""
     at = version * 1_000
-    revision = Revision(version, OperationType.UPDATE, data, previous, {}, at, at, "bert", "tablet", Rule.SAME_VERSION)
+    revision = Revision(
+        version, OperationType.UPDATE, data, previous, {}, at, at, "bert", "tablet", Rule.SAME_VERSION, version - 1
+    )
     return revision._replace(**changes)
 
 

@@ -11,9 +11,9 @@ from tests.contract.builders import change, decision, entity
 
 def step(version: int, *fields: str, **changes: Any) -> Step:
     columns: dict[str, Any] = {
-        "version": version, "seq": version * 10, "operation_type": OperationType.UPDATE, "fields": fields,
-        "rule": "same_version", "modified_at": version * 1_000, "modified_by": "2", "client_id": "phone",
-        "operation_id": f"their_{version}",
+        "version": version, "after": version - 1, "seq": version * 10, "operation_type": OperationType.UPDATE,
+        "fields": fields, "rule": "same_version", "modified_at": version * 1_000, "modified_by": "2",
+        "client_id": "phone", "operation_id": f"their_{version}",
     }  # fmt: skip
     return Step(**{**columns, **changes})
 
