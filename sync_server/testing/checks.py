@@ -7,7 +7,7 @@ from sync_client.values import Key
 
 from sync_server.testing.evidence import Evidence, Verdict, text_of
 from sync_server.testing.history import History, Read, State, Truth, Wrote
-from sync_server.testing.losses import lost_deletes, lost_rivals
+from sync_server.testing.losses import lost_bases, lost_deletes, lost_rivals
 from sync_server.testing.rights import forbidden
 from sync_server.testing.streams import gaps, wrong_states
 
@@ -119,6 +119,7 @@ def silent_losses(evidence: Evidence) -> Iterator[str]:
                 yield f"what {wrote.device} wrote at {wrote.at:.3f} s ({wrote.what} {wrote.key}, {mark}) is nowhere"
     yield from lost_deletes(evidence)
     yield from lost_rivals(evidence)
+    yield from lost_bases(evidence)
 
 
 def different_replicas(evidence: Evidence) -> Iterator[str]:

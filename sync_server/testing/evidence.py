@@ -108,6 +108,18 @@ class Evidence:
         """Whether what was true at that moment may have been taken back by a backup."""
         return any(one.backup_at <= at <= one.at for one in self.restores)
 
+    @cached_property
+    def taken_back(self) -> dict[tuple[str, Key, int], Told]:
+        """What devices were told of entities and is of no history any more: a backup took it back."""
+        if not self.restores or self.forgotten:
+            return {}
+        rows = [row for message in self.messages for row in message.rows if self.is_lost(row.at) and not row.is_revoked]
+        return {(row.device, row.key, row.version): row for row in rows if not self._is_kept(row)}
+
+    def _is_kept(self, row: Told) -> bool:
+        kept = self.versions.get((row.key, row.version))
+        return kept is not None and kept.data == row.data
+
     def era(self, at: float) -> int:
         """How often a backup had been restored."""
         return sum(one.at <= at for one in self.restores)

@@ -41,6 +41,30 @@ def lost_rivals(evidence: Evidence) -> Iterator[str]:
                 yield from _overwritten(evidence, asked, written)
 
 
+def lost_bases(evidence: Evidence) -> Iterator[str]:
+    """Who writes over a value, on a version that a backup took back, leaves a conflict that has both."""
+    disputed = _disputed(evidence) | evidence.reborn
+    made = _by_operation(evidence)
+    for (device, key, number), told in evidence.taken_back.items():
+        for operation_id, asked in evidence.operations[device].items():
+            written = made.get((evidence.client_id(device), operation_id))
+            is_on_it = asked.operation.get("before_version") == number and asked.at > told.at
+            if written is None or written.key != key or not is_on_it or key in disputed:
+                continue
+            for name in _overwrites(evidence, asked, written):
+                yield f"{device} wrote {name} of {key} on version {number}, which a backup took back, unsaid"
+
+
+def _overwrites(evidence: Evidence, asked: Asked, written: Version) -> Iterator[str]:
+    """The fields of which it took what was there away."""
+    older = [one for (key, number), one in evidence.versions.items() if key == written.key and number < written.version]
+    before = max(older, key=lambda one: one.version, default=None)
+    for name, value in (asked.operation.get("changes") or {}).items():
+        theirs = _value(before, name) if before is not None else None
+        if theirs is not None and theirs != value and text_of(theirs).strip('"') not in text_of(_value(written, name)):
+            yield name
+
+
 def _overwritten(evidence: Evidence, asked: Asked, written: Version) -> Iterator[str]:
     changes, seen = asked.operation.get("changes") or {}, asked.operation.get("before_version") or 0
     before = evidence.versions.get((written.key, seen))

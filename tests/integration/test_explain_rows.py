@@ -199,7 +199,7 @@ class TestARowThatComes:
     async def test_when_the_client_next_connects(self, server: RunningServer, explain: Explain) -> None:
         async with server.client("2") as editor, phone(server) as device:
             await server.share(TEAM, _1="viewer", _2="editor")
-            await device.sync(incremental=False)
+            await device.next("caught_up")
         async with server.client("2") as editor:
             await editor.do(in_team(create("c", entity_id="n", title="x")))
             view = await explain()

@@ -47,6 +47,17 @@ class TestWhoFollowsNoMore:
             await present.next("subscribed")
             assert len((await other.next("presence_diff"))["leaves"]) == 1
 
+    async def test_is_not_told_while_nobody_knows_whether_they_may(self, server: RunningServer) -> None:
+        """Once that is known, they are told who is there."""
+        await server.share("team", _1="owner", _2="viewer")
+        async with server.client(client_id="a") as present, server.client("2", client_id="b") as other:
+            server.services.feed.memberships.forget_all()
+            await present.send(type="presence", space_id="team", state={"at": "work"})
+            await present.next("presence_state")
+            await other.nothing("presence_diff")
+            await server.share("elsewhere", _2="viewer")
+            assert (await other.next("presence_state"))["space_id"] == "team"
+
 
 class TestAState:
     async def test_counts_as_an_operation(self, tmp_path: Path) -> None:

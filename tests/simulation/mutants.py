@@ -268,6 +268,14 @@ def ignores_the_epoch() -> Iterator[None]:
 
 
 @contextmanager
+def counts_on_after_a_restore() -> Iterator[None]:
+    """The number of a version that a backup took back is given to another one."""
+    head = LogReader.head
+    with patch.object(LogReader, "head", lambda reader: head(reader)._replace(version_floor=0)):
+        yield
+
+
+@contextmanager
 def writes_over_what_nobody_saw() -> Iterator[None]:
     """The last one wins, whatever it is based on, and no conflict says so."""
 
@@ -350,6 +358,7 @@ MUTANTS = (
     Mutant("loses what was cancelled", loses_what_was_cancelled, "P9", WRITES, OFFLINE),
     Mutant("passes over what is overtaken", passes_over_what_is_overtaken, "P4", BURSTS, DISORDER),
     Mutant("ignores the epoch", ignores_the_epoch, "P9", WRITES, BACKUP),
+    Mutant("counts on after a restore", counts_on_after_a_restore, "P8", LATE_WRITES, BACKUP, plain=2, size=30),
     Mutant("writes over what nobody saw", writes_over_what_nobody_saw, "P8", LATE_WRITES, OFFLINE, size=24),
     Mutant("only says that it deletes", only_says_that_it_deletes, "P8", DELETES, CUTS),
     Mutant("lets viewers write", lets_viewers_write, "P10", WRITES, RIGHTS, size=24),

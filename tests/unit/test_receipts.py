@@ -62,6 +62,19 @@ class TestAReceipt:
         receipts.take([receipt(7)])
         assert told(receipts, 7) == [7]
 
+    async def test_that_was_forgotten_does_not_come_back_with_a_read_of_before(self) -> None:
+        database = Database(5, receipt(3))
+        receipts = Receipts(Seq(5), database)
+
+        async def meanwhile(space_ids: list[SpaceId]) -> StoredReceipts:
+            receipts.take([receipt(6)])
+            receipts.forget(S)
+            return await database(space_ids)
+
+        receipts._load = meanwhile
+        await receipts.load([S])
+        assert told(receipts, 6) == []
+
     async def test_of_a_read_that_is_older_than_the_feed_is_forgotten(self) -> None:
         database = Database(5, receipt(3))
         receipts = database.known = Receipts(Seq(5), database)
