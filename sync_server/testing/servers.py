@@ -5,7 +5,7 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
@@ -22,7 +22,6 @@ from sync_server.clock import CLOCK, new_epoch
 from sync_server.committer import Committer
 from sync_server.config import Settings
 from sync_server.errors import CommandError
-from sync_server.orders import Committed
 from sync_server.services import Services
 from sync_server.stores.engine import open_engine
 from sync_server.stores.migrations import migrate
@@ -92,15 +91,13 @@ class SteppedCommitter(Committer):
             self._published_at = max(self._published_at + 1e-6, loop.time() + _moment(LONGEST_PUBLISH_S))
             loop.call_at(self._published_at + _share() * self.disorder_s, self._deliver, jobs, results, committed)
             if self.disorder_s and _share() < 0.5:
-                loop.call_at(self._published_at + _share() * self.disorder_s, self._publish_all, committed)
+                again_at = self._published_at + _share() * self.disorder_s
+                for made in committed:
+                    loop.call_at(again_at, self._publish, made)
         if self._queue:
             loop.call_later(_moment(LONGEST_ROUND_S), self._round)
         else:
             self._is_idle.set()
-
-    def _publish_all(self, committed: Sequence[Committed]) -> None:
-        for made in committed:
-            self._publish(made)
 
 
 def _moment(longest_s: float) -> float:
