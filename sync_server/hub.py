@@ -31,6 +31,8 @@ _log = structlog.get_logger(__name__)
 
 PUMP_PAGE = 500
 """Rows in one page of a pump."""
+LONGEST_PUBLISH_S = 5.0
+"""After which a pump that has read more than is published looks again."""
 SENDS_PER_TURN = 500
 """Deliveries after which a broadcast lets other work of the event loop run."""
 
@@ -124,6 +126,11 @@ class Hub:
         places = self._feed.memberships.cached(subscriber.viewer.user_id)
         return places is not None and places.is_read(space_id)
 
+    def look_again(self, subscriber: Subscriber) -> None:
+        """Let a live subscriber's pump read what its user may see."""
+        if subscriber.is_live:
+            self._refeed(subscriber, newest_only=False)
+
     def position_of(self, subscriber: Subscriber) -> Seq:
         """Up to which position everything that the subscriber follows has been written to its socket."""
         return max(subscriber.position, self._flushed) if subscriber.is_live else subscriber.position
@@ -171,8 +178,7 @@ class Hub:
             _log.info("changes_missed", first_seq=updates[0].seq)
             for subscriber in self._subscribers.values():
                 subscriber.has_missed_conflicts = True
-                if subscriber.is_live:  # wherever it stands: a right of its user may have changed in the hole
-                    self._refeed(subscriber, newest_only=False)
+                self.look_again(subscriber)  # wherever it stands: a right of its user may have changed in the hole
         self._published.set()
         touched = {update.space_id for update in updates}
         for waiter, spaces in self._waiters.items():
@@ -189,12 +195,12 @@ class Hub:
             del self._waiters[waiter]
 
     async def _published_up_to(self, seq: Seq) -> None:
-        """Wait until what was read in the log is published as well."""
-        while self._feed.head.head_seq < seq:
+        """Return once what was read in the log is published as well, or after a while."""
+        if self._feed.head.head_seq < seq:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters[waiter] = None
             try:
-                await waiter
+                await asyncio.wait({waiter}, timeout=LONGEST_PUBLISH_S)
             finally:
                 del self._waiters[waiter]
 
@@ -234,8 +240,7 @@ class Hub:
         for subscriber in self.connections_of(user_id):
             if update.data is None:
                 self._unfollow(subscriber, [update.space_id])
-            if subscriber.is_live:
-                self._refeed(subscriber, newest_only=False)
+            self.look_again(subscriber)
 
     async def _deliver(self, current: _Round) -> None:
         rows = [update for update in current.updates if update.entity_type != MEMBER]

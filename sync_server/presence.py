@@ -25,10 +25,12 @@ class Presence:
 
     def welcome(self, subscriber: Subscriber, *, now: Millis) -> None:
         """Tell a follower who is in the spaces that it has not been told of."""
-        for space_id in subscriber.spaces.keys() - subscriber.met:
-            if self._spaces.get(space_id):
+        owed = subscriber.owed & subscriber.spaces.keys()
+        for space_id in owed | (subscriber.spaces.keys() - subscriber.met):
+            if self._spaces.get(space_id) or space_id in owed:
                 self._introduce(subscriber, space_id, now)
         subscriber.met.update(subscriber.spaces)
+        subscriber.owed.clear()
 
     def set(self, subscriber: Subscriber, space_id: SpaceId, state: Json, *, now: Millis) -> None:
         """Tell the space's others; somebody new in the space is first told who is there."""
@@ -53,7 +55,7 @@ class Presence:
         self._tell(space_id, subscriber, [], [subscriber.connection_id], now)
 
     def _introduce(self, subscriber: Subscriber, space_id: SpaceId, now: Millis) -> None:
-        others = list(self._spaces[space_id].values())
+        others = list(self._spaces.get(space_id, {}).values())
         subscriber.send(
             {"type": "presence_state", "timestamp": format_time(now), "space_id": space_id, "presences": others}
         )
@@ -75,4 +77,5 @@ class Presence:
             if self._hub.may_read(subscriber, space_id):
                 write_once(subscriber, message, encoded)
             else:
-                subscriber.met.discard(space_id)  # it is introduced once it is known that it may
+                subscriber.owed.add(space_id)  # it is told who is there once it is known that it may
+                self._hub.look_again(subscriber)

@@ -27,12 +27,25 @@ class Subscriber:
         start: the position from which this connection has been fed without a gap.
         position: the newest position of what has been written to the socket.
         met: the followed spaces of which it was told who is there.
+        owed: those of which it missed who came or went.
         has_missed_conflicts: some were told while it was congested; `caught_up` will bid it to list them again.
     """
 
     __slots__ = (
-        "_close", "audience", "connection_id", "has_missed_conflicts", "is_live", "met", "own", "position", "pump",
-        "socket", "spaces", "start", "viewer",
+        "_close",
+        "audience",
+        "connection_id",
+        "has_missed_conflicts",
+        "is_live",
+        "met",
+        "owed",
+        "own",
+        "position",
+        "pump",
+        "socket",
+        "spaces",
+        "start",
+        "viewer",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +63,7 @@ class Subscriber:
         self._close = close
         self.spaces: dict[SpaceId, Role] = {}
         self.met: set[SpaceId] = set()
+        self.owed: set[SpaceId] = set()
         self.own = Seq(0)
         self.start = Seq(0)
         self.position = Seq(0)

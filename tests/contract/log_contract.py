@@ -124,6 +124,14 @@ class LogContract:
                 assert floors[-1] - floors[-2] > VERSION_STRIDE
         assert len({after - before for before, after in pairwise(floors)}) > 10, "another one each time"
 
+    def test_begins_each_epoch_above_the_last_one_that_nobody_wrote_in(self, log: Store) -> None:
+        floors = []
+        with log.write() as writer:
+            for number in range(20):
+                writer.start_epoch(f"e{number}")
+                floors.append(writer.head().version_floor)
+        assert floors == sorted(set(floors))
+
     def test_numbers_changes_contiguously_in_the_order_of_commits(self, log: Store) -> None:
         with log.write() as writer:
             first = append(writer, change(0, "a"), change(0, "b"))

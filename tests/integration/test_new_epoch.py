@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from sync_server.cli import commands
 from sync_server.trimmer import Trimmer
 from tests.harness import RunningServer, create, delete, running_server, update
+from tests.integration.test_explain_operations import TEAM, fates, in_team, told
 
 Prepare = Callable[[RunningServer], Awaitable[None]]
 DAY_MS = 86_400_000
@@ -25,6 +26,10 @@ async def prepare(data_dir: Path, *, is_trimmed: bool = False) -> None:
         )
         if is_trimmed:
             await forget_the_log(server)
+    renew(data_dir)
+
+
+def renew(data_dir: Path) -> None:
     renewed = CliRunner().invoke(commands, ["new-epoch", "--data-dir", str(data_dir)])
     assert renewed.exit_code == 0
 
@@ -80,6 +85,38 @@ class TestABaseFromTheBackup:
             found = await read(desk, "n")
         assert (reply["operation_results"][0]["verdict"], reply["conflicts"]) == ("merged", [])
         assert (found["title"], found["content"]) == ("first", "other")
+
+
+class TestAnExplanation:
+    async def test_knows_the_base_and_what_was_merged(self, tmp_path: Path) -> None:
+        await prepare(tmp_path)
+        async with running_server(tmp_path) as server:
+            async with server.client("1", "phone") as phone, server.client("1", "desk") as desk:
+                await desk.do(update("theirs", "n", 1, content="ONE", tags=["a"]))
+                await phone.do(update("mine", "n", 1, title="mine", content="one"))
+            theirs, mine = await told(server, "theirs"), await told(server, "mine")
+        assert (theirs["base"]["version"], theirs["base"]["met_version"]) == (1, 1)
+        assert mine["base"]["met_version"] > 1_000_000
+        assert [step["operation_id"] for step in mine["base"]["since"]] == ["theirs"]
+        assert fates(mine) == {"title": "taken", "content": "unchanged"}
+        assert {field["field_name"]: field["base"] for field in mine["fields"]} == {"title": "base", "content": "one"}
+
+    async def test_withholds_what_others_wrote_from_who_lost_the_space(self, tmp_path: Path) -> None:
+        """The log has forgotten the version that was met, so that its number is not known."""
+        async with running_server(tmp_path) as server:
+            await server.share(TEAM, _1="owner", _2="editor")
+            async with server.client("1", "writer") as writer:
+                await writer.do(in_team(create("b1", entity_id="n", title="a secret")))
+            await forget_the_log(server)
+        renew(tmp_path)
+        async with running_server(tmp_path) as server:
+            async with server.client("2", "phone") as phone:
+                await phone.do(in_team(update("mine", "n", 1, title="mine")))
+            await forget_the_log(server)
+            await server.share(TEAM, _2=None)
+            view = await told(server, "mine", user="2")
+        assert view["fields"] == []
+        assert "secret" not in str(view)
 
 
 class TestAnEntity:

@@ -53,10 +53,11 @@ class TestWhoFollowsNoMore:
         async with server.client(client_id="a") as present, server.client("2", client_id="b") as other:
             server.services.feed.memberships.forget_all()
             await present.send(type="presence", space_id="team", state={"at": "work"})
-            await present.next("presence_state")
-            await other.nothing("presence_diff")
-            await server.share("elsewhere", _2="viewer")
-            assert (await other.next("presence_state"))["space_id"] == "team"
+            assert (await other.next("presence_diff", "presence_state"))["type"] == "presence_state"
+            server.services.feed.memberships.forget_all()
+            await present.send(type="presence", space_id="team", state=None)
+            gone = await other.next("presence_diff", "presence_state")
+        assert (gone["type"], gone["space_id"], gone["presences"]) == ("presence_state", "team", [])
 
 
 class TestAState:

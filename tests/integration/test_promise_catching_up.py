@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import pytest_asyncio
@@ -179,6 +180,29 @@ class TestCatchingUp:
                 await phone.next("server_update")
                 await caught_up(server, phone, batch_size=2)
                 assert phone.replica.live == await fresh(server)
+
+
+class TestWhatIsNotPublishedYet:
+    async def test_is_read_and_waited_for_without_asking_again_and_again(self, tmp_path: Path) -> None:
+        async with running_server(tmp_path, feed_cache_changes=0) as server, server.client("1", "writer") as writer:
+            services, held, reads = server.services, [], []
+            publish, read = services.committer._publish, services.feed.read
+            services.committer._publish = held.append
+            await writer.do(create("op_1", title="committed"))
+
+            async def counted(query: Any) -> Any:
+                reads.append(query)
+                return await read(query)
+
+            with patch.object(services.feed, "read", counted):
+                async with server.client("1", "phone", subscriptions={"incremental": False}) as phone:
+                    await phone.nothing("caught_up")
+                    assert len(reads) < 20
+                    services.committer._publish = publish
+                    for made in held:
+                        publish(made)
+                    await phone.next("caught_up")
+        assert len(phone.replica.live) == 1
 
 
 class TestAReplica:

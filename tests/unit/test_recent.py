@@ -66,6 +66,19 @@ class TestAHole:
         assert [receipt.space_id for receipt in told] == ["t"]
 
 
+class TestAReceiptInMemory:
+    def test_is_forgotten_where_the_database_says_otherwise(self) -> None:
+        nowhere: Any = None
+        right, wrong = Receipt(SpaceId("s"), Seq(4), 1, 7), Receipt(SpaceId("s"), Seq(4), 2, 7)
+        newer = Receipt(SpaceId("s"), Seq(5), 3, 7)
+        cases = [(right, True, True), (right, False, False), (wrong, True, False), (newer, True, True)]
+        for known, is_sound, stays in cases:
+            feed = Feed(nowhere, nowhere, Head("e", Seq(3), Seq(0)), recent_capacity=1_000, clock=lambda: Millis(0))
+            feed._receipts.take([known])
+            feed.check_receipt(right, is_sound=is_sound)
+            assert (feed._receipts.known(SpaceId("s")) is not None) is stays
+
+
 class TestAPageOfRecentChanges:
     def test_looks_past_the_rows_of_others_and_stops_at_its_limit(self) -> None:
         nowhere: Any = None

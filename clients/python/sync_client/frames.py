@@ -21,12 +21,11 @@ class Update(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """The live rows of a space as of its last change `seq`: the XOR of their fingerprints, and how many they are."""
+    """The live rows of a space as of its last change `seq`: the XOR of their fingerprints."""
 
     space_id: str
     seq: int
     checksum: int
-    live_count: int
 
 
 class Admission(NamedTuple):

@@ -69,8 +69,8 @@ GOOD_AFTER_S = 5.0
 """A connection that lasted so long was a good one: the pauses begin anew."""
 LISTING_S = 30.0
 """Pause between two lists of conflicts on a link over HTTP."""
-HEARTBEAT_S = 20.0
-"""Silence before a ping, for a server that does not say."""
+LISTING_SOON_S, HEARTBEAT_S = 1.0, 20.0
+"""After the last row of a lost space; and silence before a ping, for a server that does not say."""
 
 
 class Machine:
@@ -420,8 +420,9 @@ class Machine:
         updates, is_plain = self._uploads.told(frame.updates), self._uploads.is_plain
         self._receipts.changed(updates, now)
         step = partial(replica.take, updates=updates, cursor=frame.cursor, is_plain=is_plain)
-        is_less = any(update.is_revoked for update in updates)  # nobody tells that conflicts went with their space
-        return [Apply(step), *self._synced(), *([ListConflicts()] if is_less and self.state is State.LIVE else [])]
+        if self.state is State.LIVE and any(update.is_revoked for update in updates):
+            self._list_at = now + LISTING_SOON_S  # nobody tells that conflicts went with their space
+        return [Apply(step), *self._synced()]
 
     # --- losing it -------------------------------------------------------------------------------------------------
 
@@ -473,7 +474,7 @@ class Machine:
             self._pinged_at = now
             effects.append(Send({"type": "ping", "timestamp": self._now_text()}))
         if self._list_at is not None and now >= self._list_at:
-            self._list_at = now + LISTING_S
+            self._list_at = now + LISTING_S if self._heartbeat_s is None else None
             effects.append(ListConflicts())
         if self.state is State.LIVE and self._uploads.is_at_rest and (receipts := self._receipts.taken(now)):
             effects.append(Check(receipts))

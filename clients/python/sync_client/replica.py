@@ -9,7 +9,7 @@ Numbered laws, each held by a property test (docs/client.md):
  D5 A reset drops no operation, and no row before the snapshot is complete.
  D6 A step that is repeated changes nothing.
  D7 A repair touches no operation, and no row that is not as it was when the server was asked.
- D8 Of a space that was lost no row stays, also none that the server does not know of.
+ D8 Once a row of a lost space is told as such, no row of it stays, also none that the server does not know of.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ from sync_client.shown import Before, redraw
 from sync_client.stores.port import Tables
 from sync_client.values import Conflict, Draft, Key, Operation, OperationType, Problem, Quarantined, Row
 from sync_client.views import CURSOR, IS_COMPLETE, OWNER, SYNCED_AT
-from sync_client.wire import RETRYABLE
+from sync_client.wire import RETRYABLE, is_first
 
 SWEEP = 1_000
 """Rows that a sweep looks at together."""
@@ -179,7 +179,10 @@ def _lost_with(tables: Tables, updates: Sequence[Update]) -> list[Update]:
     """Who may see a row no more has lost its space: what else is here of that goes too, also what never was there."""
     lost = {update.row.space_id for update in updates if update.is_revoked and update.row.space_id is not None}
     told = {update.row.key for update in updates}
-    return [_revoked(key, space_id) for space_id, key, _ in (tables.versions(lost) if lost else ()) if key not in told]
+    if not lost:
+        return []
+    here = [*tables.versions(lost), *tables.versions(lost, deleted=True)]
+    return [_revoked(key, space_id) for space_id, key, _ in here if key not in told]
 
 
 def _revoked(key: Key, space_id: str) -> Update:
@@ -299,7 +302,7 @@ def _rows_of(
             if space_id is None and result.key not in known and is_written and owner is not None:
                 space_id = f"u-{owner}"  # what was shown without a space was made here, for the user's own
             row = Row(result.key, space_id, result.version, result.data, at, owner)
-            rows.append(Update(row, begins=result.version == 1))
+            rows.append(Update(row, begins=is_first(result.version)))
     return rows
 
 

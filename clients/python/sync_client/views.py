@@ -89,15 +89,9 @@ def bucket_checksums(tables: Tables, space_id: str) -> list[int]:
 def differing_spaces(tables: Tables, receipts: Collection[Receipt]) -> list[str]:
     """The spaces of which something else is here than the server says."""
     totals = {receipt.space_id: 0 for receipt in receipts}
-    counts = dict.fromkeys(totals, 0)
     for space_id, key, version in tables.versions(totals):
         totals[space_id] ^= fingerprint(key, version)
-        counts[space_id] += 1
-    return [
-        receipt.space_id
-        for receipt in receipts
-        if (totals[receipt.space_id], counts[receipt.space_id]) != (receipt.checksum, receipt.live_count)
-    ]
+    return [receipt.space_id for receipt in receipts if totals[receipt.space_id] != receipt.checksum]
 
 
 class Named(NamedTuple):

@@ -35,7 +35,6 @@ RETRYABLE = frozenset({"SYNC_ERROR", "NETWORK_ERROR", "TIMEOUT", "RATE_LIMIT_EXC
 """Codes of what may succeed later, or with a newer token (protocol, section 9)."""
 
 VERSION_STRIDE = 1_000_000
-"""The first version of an entity is one more than a multiple of this."""
 LEAST_BYTES = 16_384
 """A limit below this would shut everything out: it is a mistake of the server."""
 LONGEST_WAIT_S = 3_600.0
@@ -139,6 +138,11 @@ MESSAGE_PACK: Codec = _MessagePack()
 CODECS = {codec.subprotocol: codec for codec in (JSON, MESSAGE_PACK)}
 
 
+def is_first(version: int) -> bool:
+    """Whether an entity may have begun with this version: in later epochs they count from more than one."""
+    return version % VERSION_STRIDE == 1
+
+
 def frame(message: Told, codec: Codec) -> Frame:  # noqa: C901, PLR0911, PLR0912  one line for each message
     """The frame that a message stands for."""
     match message:
@@ -211,7 +215,7 @@ def results(data: told.SyncData, message_id: str | None, codec: Codec) -> Result
 
 
 def receipts(found: list[told.ToldReceipt]) -> tuple[Receipt, ...]:
-    return tuple(Receipt(one.space_id, one.seq, checksum(one.checksum), one.count) for one in found)
+    return tuple(Receipt(one.space_id, one.seq, checksum(one.checksum)) for one in found)
 
 
 def checksum(digits: str) -> int:
@@ -239,7 +243,7 @@ def _row(codec: Codec, key: Key, space_id: str | None, item: told.UpdateData | t
     if not 0 <= item.version < 2**53:
         raise UnreadableFrameError("a version is out of range")
     row = Row(key, space_id, item.version, data, item.modified_at, _stored(item.modified_by))
-    begins = item.operation_type == "create" and item.version % VERSION_STRIDE == 1
+    begins = item.operation_type == "create" and is_first(item.version)
     return Update(row, begins, item.reason == "revoked", seq)
 
 

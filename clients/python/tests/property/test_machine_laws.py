@@ -73,7 +73,7 @@ changes: st.SearchStrategy[Frame] = st.builds(
 )
 news: st.SearchStrategy[Frame] = st.one_of(
     changes,
-    st.builds(CaughtUp, cursors, st.sampled_from((None, (), (Receipt("u-1", 5, 7, 1),)))),
+    st.builds(CaughtUp, cursors, st.sampled_from((None, (), (Receipt("u-1", 5, 7),)))),
     st.just(Expiring()),
     st.builds(Reset, st.sampled_from((None, "u-1"))),
     st.just(ConflictOpened(conflict())),

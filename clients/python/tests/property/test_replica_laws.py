@@ -129,7 +129,8 @@ class ReplicaLaws(RuleBasedStateMachine):
     def what_is_lost_goes(self, told: list[Update]) -> None:
         """D8."""
         lost = {one.row.space_id for one in told if one.is_revoked}
-        assert {name for _, name, _ in self.memory.versions(lost)} <= {one.row.key for one in told}
+        left = {key for key, found in self.memory.rows(KEYS).items() if found.space_id in lost}
+        assert left <= {one.row.key for one in told}
 
     def newest_stays(self, before: dict[Key, Row], told: list[Update]) -> None:
         """D3: no row is replaced by an older one, but for one that a reset marked or that began anew."""

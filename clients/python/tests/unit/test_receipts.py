@@ -10,7 +10,7 @@ from clients.python.tests.shell import PLAIN, Shell
 
 
 def receipt(seq: int = 5, space_id: str = "u-1") -> Receipt:
-    return Receipt(space_id, seq, 7, 1)
+    return Receipt(space_id, seq, 7)
 
 
 def change(seq: int, space_id: str = "u-1", *, is_revoked: bool = False) -> Update:

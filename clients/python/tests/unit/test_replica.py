@@ -96,14 +96,15 @@ class TestARow:
         replica.take(tables, [Update(row("a", 1, title="anew")._replace(modified_at=LATER), begins=True)], None)
         assert title(tables) == "anew"
 
-    def test_of_its_own_that_begins_is_believed_over_a_tombstone(self, tables: MemoryTables) -> None:
-        """The server had forgotten the tombstone: a conflict was settled, and the note began anew as version 1."""
-        replica.take(tables, [Update(tombstone("a", 5))], None)
+    @pytest.mark.parametrize("first", [1, 417_000_001])
+    def test_of_its_own_that_begins_is_believed_over_a_tombstone(self, tables: MemoryTables, first: int) -> None:
+        """The server had forgotten the tombstone: a conflict was settled, and the note began anew."""
+        replica.take(tables, [Update(tombstone("a", first + 4))], None)
         settled = create("o1", title="anew")
         replica.append(tables, [settled])
-        results = reply(applied(settled, 1, {"title": "anew"}), synced_at=LATER)
+        results = reply(applied(settled, first, {"title": "anew"}), synced_at=LATER)
         replica.settle(tables, results, is_plain=False, at=LATER)
-        assert tables.rows([key("a")])[key("a")].version == 1
+        assert tables.rows([key("a")])[key("a")].version == first
 
     @pytest.mark.parametrize("modified_at", [AT, "2025-12-31T00:00:00Z", None, "yesterday"])
     def test_that_begins_is_not_believed_where_it_is_no_later_than_the_tombstone(
