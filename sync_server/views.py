@@ -215,6 +215,8 @@ def _add_outcome(result: OperationResult, decided: Decided, decision: Decision) 
     seq = decided.seq
     if seq is not None:
         result["seq"] = seq
+        if not decision.retry_count:  # else it was first decided, and refused, before
+            result["modified_at"] = format_time(decision.created_at)
     if decision.conflict_id is not None:
         result["conflict_id"] = decision.conflict_id
     if decision.error is not None and decision.error_code is not None:

@@ -103,6 +103,7 @@ class OperationResult(TypedDict):
     rule: NotRequired[str]
     duplicate: NotRequired[bool]
     seq: NotRequired[int]
+    modified_at: NotRequired[str]
     conflict_id: NotRequired[str]
     error: NotRequired[str]
     error_code: NotRequired[ErrorCode]

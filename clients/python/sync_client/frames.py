@@ -68,6 +68,7 @@ class Result(NamedTuple):
         key: of the entity as the server names it; None where it names none.
         version: of the entity once the operation had taken effect; None where it says none.
         has_data: `data` is the entity as it stands, None if that is nothing; else the reply had no room for it.
+        modified_at: when that was committed, where the server says it.
     """
 
     operation_id: str
@@ -80,6 +81,7 @@ class Result(NamedTuple):
     data: str | None
     conflict_id: str | None
     problem: Problem | None
+    modified_at: str | None = None
 
 
 class Results(NamedTuple):

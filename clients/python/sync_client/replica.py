@@ -301,7 +301,7 @@ def _rows_of(
             is_written = any(one.operation_type is not OperationType.RESOLVE for one in about)
             if space_id is None and result.key not in known and is_written and owner is not None:
                 space_id = f"u-{owner}"  # what was shown without a space was made here, for the user's own
-            row = Row(result.key, space_id, result.version, result.data, at, owner)
+            row = Row(result.key, space_id, result.version, result.data, result.modified_at or at, owner)
             rows.append(Update(row, begins=is_first(result.version)))
     return rows
 

@@ -51,6 +51,7 @@ class OperationResult(Struct):
     error_code: str | None = None
     details: Json | None = None
     duplicate: bool = False
+    modified_at: str | None = None
 
 
 class ConflictSide(Struct):

@@ -262,6 +262,7 @@ def _result(codec: Codec, one: told.OperationResult) -> Result:
         _entity_text(codec, one.data) if one.data is not UNSET else None,
         one.conflict_id,
         problem(one) if one.error is not None or one.error_code is not None else None,
+        one.modified_at,
     )
 
 

@@ -106,6 +106,15 @@ class TestARow:
         replica.settle(tables, results, is_plain=False, at=LATER)
         assert tables.rows([key("a")])[key("a")].version == first
 
+    def test_of_its_own_is_of_the_moment_of_its_commit_however_late_the_reply(self, tables: MemoryTables) -> None:
+        """Somebody had read it and deleted it before its author was answered: that it began is older than its end."""
+        made = create("o1", title="mine")
+        replica.append(tables, [made])
+        replica.take(tables, [Update(tombstone("a", 2)._replace(modified_at=LATER))], None)
+        result = applied(made, 1, {"title": "mine"})._replace(modified_at=AT)
+        replica.settle(tables, reply(result, synced_at="2030-01-01T00:00:00Z"), is_plain=False, at=LATER)
+        assert title(tables) is None
+
     @pytest.mark.parametrize("modified_at", [AT, "2025-12-31T00:00:00Z", None, "yesterday"])
     def test_that_begins_is_not_believed_where_it_is_no_later_than_the_tombstone(
         self, tables: MemoryTables, modified_at: str | None

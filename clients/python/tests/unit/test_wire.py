@@ -222,10 +222,12 @@ class TestARow:
 class TestAResult:
     def test_is_read_with_all_that_was_told(self, codec: Codec) -> None:
         given = result(
-            operation_type="update", verdict="merged", entity_id=12, new_version=3, data={"id": 12}, conflict_id="c1"
-        )
+            operation_type="update", verdict="merged", entity_id=12, new_version=3, data={"id": 12}, conflict_id="c1",
+            modified_at=AT,
+        )  # fmt: skip
         (one,) = results(codec, operation_results=[given]).results
-        assert one == ("o1", OperationType.UPDATE, True, "merged", Key("note", "12"), 3, True, '{"id":12}', "c1", None)
+        about = (Key("note", "12"), 3, True, '{"id":12}', "c1", None, AT)
+        assert one == ("o1", OperationType.UPDATE, True, "merged", *about)
 
     def test_tells_no_data_from_data_that_is_nothing(self, codec: Codec) -> None:
         bare, nothing = results(codec, operation_results=[result(), result(data=None)]).results
