@@ -62,8 +62,8 @@ class SteppedCommitter(Committer):
     """The committer, its rounds driven by the loop: a round, and later the publication and the answers.
 
     Attributes:
-        disorder_s: how late each publication may be on its own account, so that others overtake it; half of them come
-            twice then. 0: in order, and once.
+        disorder_s: how late each publication of changes may be on its own account, so that others overtake it; half of
+            them come twice then. 0: in order, and once.
     """
 
     disorder_s = 0.0
@@ -89,8 +89,10 @@ class SteppedCommitter(Committer):
         if jobs is not None:
             results, committed = self._perform_round(jobs)
             self._published_at = max(self._published_at + 1e-6, loop.time() + _moment(LONGEST_PUBLISH_S))
-            loop.call_at(self._published_at + _share() * self.disorder_s, self._deliver, jobs, results, committed)
-            if self.disorder_s and _share() < 0.5:
+            has_notices = any(made.conflicts or made.settled for made in committed)  # which no log has in order
+            late_s = _share() * self.disorder_s if not has_notices else 0.0
+            loop.call_at(self._published_at + late_s, self._deliver, jobs, results, committed)
+            if self.disorder_s and not has_notices and _share() < 0.5:
                 again_at = self._published_at + _share() * self.disorder_s
                 for made in committed:
                     loop.call_at(again_at, self._publish, made)

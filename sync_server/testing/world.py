@@ -251,7 +251,8 @@ class World:
         """
         asked_at, life = self.now, self.server.lives
         try:
-            head = (await self._head()).seq
+            # a snapshot ends with what is published
+            head = min((await self._head()).seq, self.server.services.feed.head.head_seq)
             rows = [await self._rows(user) for user in self.users]
             versions = await self._versions(rows)
         except httpx.HTTPError:
