@@ -141,7 +141,7 @@ def _add_operation(rows: Rows, user: str, sync_id: str, number: int, entity: int
     rows.entities.append(("note", entity_id, f"u-{user}", version, text, 0, moment, moment, user, number, number))
     seen = (number, f"u-{user}", "note", entity_id, version, "create", text, previous, None, "created")
     earlier = 0 if entity == number else entity
-    rows.changes.append((*seen, moment, moment, user, "client", operation_id, earlier))
+    rows.changes.append((*seen, moment, moment, user, "client", operation_id, version - 1, earlier))
     meant = (user, "client", operation_id, body_hash, sync_id, "create", "note", entity_id)
     verdict = ("applied", "created", version, number, None, None, None, None, None, 0, moment, 0)
     rows.operations.append((*meant, *verdict, version - 1, None, None, None))
