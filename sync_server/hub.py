@@ -215,8 +215,7 @@ class Hub:
                     await self._deliver(current)
                 except Exception:  # noqa: BLE001  a round that cannot be delivered must not stop the next one
                     _log.exception("round_not_delivered")
-                    if current.updates:
-                        self._leave_to_pumps(current.updates[-1].seq)
+                    self._leave_to_pumps(current)
 
     def _next_round(self) -> _Round:
         """The oldest round and those after it that fit into a page with it: who falls behind writes less often."""
@@ -291,8 +290,11 @@ class Hub:
         subscriber.position = seq
         return len(frames.payloads)
 
-    def _leave_to_pumps(self, last: Seq) -> None:
-        """Let whoever is still without the changes up to here read them from the log."""
+    def _leave_to_pumps(self, current: _Round) -> None:
+        """Let whoever is still without these changes read them from the log."""
+        if not current.updates:
+            return
+        last = current.updates[-1].seq
         for subscriber in list(self._subscribers.values()):
             if subscriber.is_live and subscriber.position < last:
                 self._refeed(subscriber, newest_only=False)
